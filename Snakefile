@@ -1,0 +1,39 @@
+# The whole way from studies and suites in YAML to a report:
+#
+#   snakemake --cores 8 --resources gpu=2                        the suite `digits`
+#   snakemake --cores 8 --resources gpu=2 --config suite=cifar10 another suite
+#   snakemake --cores 8 depth                                    one study, with a report of its own
+#   snakemake --cores 8 --config extra=my                        definitions of your own in my/studies/, ...
+#   snakemake -n                                                 what would be done
+#
+# The DAG follows from the YAML alone. Rules call `ablations VERB` and nothing else.
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/collect.smk"
+include: "workflow/rules/report.smk"
+
+
+# The report of every study that the suite lists.
+rule all:
+    default_target: True
+    input:
+        report_files("report"),
+
+
+# A study by its name: its own report.
+for study in plan.studies:
+
+    rule:
+        name:
+            study
+        input:
+            report_files(study),
+
+
+onsuccess:
+    print(
+        f"Reports lie in report/{suite}/; the verdicts again: ablations summary {options}"
+    )

@@ -1,0 +1,312 @@
+"""The command line. Each verb imports what it needs, so that help and listings are quick."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from ablations import __version__, layout
+from ablations.errors import UserError
+
+EXAMPLES = """examples:
+  ablations list                                    studies, suites and data sets
+  ablations show depth                              a study: question, factors, claims
+  ablations plan depth --suite digits               its runs, what is cached, what the rest costs
+  ablations train depth depth=20 --seeds 0 1        train some arms of a study without Snakemake
+  ablations report --suite digits                   tables, figures and reports from what is trained
+
+The whole way, in parallel and only what is missing:
+  snakemake --cores 8 --resources gpu=2 --config suite=digits
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        options.verb(options)
+    except UserError as error:
+        print(f"ablations: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ablations: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `ablations list | head`
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="ablations",
+        description="Ablations of convolutional networks: from studies in YAML to a report with verdicts.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"ablations {__version__}")
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+
+    def add(verb: Callable[[argparse.Namespace], None], help: str, example: str) -> argparse.ArgumentParser:
+        name = verb.__name__.rstrip("_")
+        each = verbs.add_parser(
+            name,
+            help=help,
+            description=f"{help[0].upper()}{help[1:]}.",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        each.set_defaults(verb=verb)
+        each.add_argument(
+            "--extra", metavar="DIR", help="folder with studies/, suites/, datasets/ of your own"
+        )
+        if verb is not list_:
+            each.add_argument("--suite", default="digits", help="suite to run in (default: digits)")
+        return each
+
+    add(list_, "list studies, suites and data sets", "ablations list --extra my")
+    add(show, "show a study as a suite runs it", "ablations show depth --suite cifar10").add_argument("study")
+    add(
+        plan, "show runs, what is cached, and what the rest costs", "ablations plan depth --suite cifar10"
+    ).add_argument("study", nargs="?", help="only this study (default: all that the suite lists)")
+    add(prepare, "prepare the data of a suite", "ablations prepare --suite cifar10").add_argument(
+        "--data", metavar="KEY", help="only the file of this key"
+    )
+    each = add(
+        train,
+        "train what the store lacks of a study",
+        "ablations train depth shortcut=identity depth=20 --seeds 0 1",
+    )
+    each.add_argument("study", nargs="?", help="the study")
+    each.add_argument("levels", nargs="*", metavar="FACTOR=LEVEL", help="only arms with these levels")
+    each.add_argument("--seeds", nargs="+", type=int, help="only these seeds (default: the suite's)")
+    each.add_argument("--job", help="a job of the plan, by name, instead of a study; writes its table too")
+    each.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    each.add_argument("--threads", type=int, default=1, help="processor threads (default: 1)")
+    add(
+        cost, "count MACs, parameters and activations of a study's arms", "ablations cost depth"
+    ).add_argument("study")
+    add(collect, "gather a study's table of runs and history", "ablations collect depth").add_argument(
+        "study"
+    )
+    add(figures, "draw a study's figures", "ablations figures depth").add_argument("study")
+    for verb, help in (
+        (verdicts, "judge the claims of a report"),
+        (report, "write report.md, .html and .pdf"),
+        (summary, "print the verdicts of a report"),
+    ):
+        each = add(verb, help, f"ablations {verb.__name__} --suite digits")
+        each.add_argument(
+            "name", nargs="?", default="report", help="a study's own report (default: the suite's)"
+        )
+        if verb is report:
+            each.add_argument("--only", action="store_true", help="from tables and figures as they are")
+    return top
+
+
+# ------------------------------------------------------------------------------------------ looking
+
+
+def library(options: argparse.Namespace):
+    from ablations.config import Library
+
+    return Library(options.extra)
+
+
+def planned(options: argparse.Namespace):
+    from ablations.plan import make_plan
+
+    return make_plan(library(options), options.suite)
+
+
+def list_(options: argparse.Namespace) -> None:
+    known = library(options)
+    for kind, read in (("studies", known.study), ("suites", known.suite), ("datasets", known.dataset)):
+        print(f"{kind}:")
+        names = known.names(kind)
+        for name in names:
+            print(f"  {name:<{max(map(len, names))}}  {read(name).title}")
+
+
+def show(options: argparse.Namespace) -> None:
+    plan = planned(options)
+    study = plan.study(options.study)
+    print(f"{study.study.title}\n{study.study.question}\n\nfactors (suite {options.suite}):")
+    for name, factor in study.factors.items():
+        print(f"  {name}: {', '.join(level.label for level in factor.levels)}")
+    print(f"\n{len(study.arms)} arms x {len(study.seeds)} seeds\n\nclaims:")
+    for name, claim in study.study.claims.items():
+        print(f"  {name}: {claim.statement}\n    published: {claim.published} [{claim.source}]")
+
+
+def plan(options: argparse.Namespace) -> None:
+    from statistics import median
+
+    from ablations import data
+    from ablations.cost import count
+    from ablations.plan import Run
+    from ablations.store import Store
+
+    plan = planned(options)
+    names = [options.study] if options.study else plan.listed
+    store = Store(layout.RESULTS)
+    rates, missing, total = [], 0.0, {"runs": 0, "cached": 0}
+    print(f"suite {options.suite}: {plan.suite.title}")
+    seen: set[str] = set()
+    for name in names:
+        study = plan.study(name)
+        print(
+            f"\n{name}: {study.study.title}\n  {'arm':<28} {'runs':>5} {'cached':>7} {'MACs/image':>11} {'training MACs a run':>20}"
+        )
+        for key, arm in study.arms.items():
+            path = layout.data(arm.data_key)
+            ready = data.read(path) if path.is_file() else None
+            if ready is None:
+                raise UserError(
+                    f"{path}: no prepared data yet; make it with: ablations prepare --suite {options.suite}"
+                )
+            runs = [Run(arm, seed, ready.fingerprint) for seed in study.seeds]
+            found = [metrics for run in runs if (metrics := store.metrics(run))]
+            macs = count(arm.model, ready.shape, len(ready.classes)).macs
+            steps = len(ready.train) // arm.recipe.batch_size * arm.recipe.epochs
+            work = 3 * macs * steps * arm.recipe.batch_size  # forward, and twice as much backward
+            rates += [work / metrics["seconds"] for metrics in found]
+            if arm.id not in seen:
+                missing += work * (len(runs) - len(found))
+                total = {"runs": total["runs"] + len(runs), "cached": total["cached"] + len(found)}
+            seen.add(arm.id)
+            levels = " ".join(f"{factor}={level}" for factor, level in study.levels(key).items())
+            print(f"  {levels:<28} {len(runs):>5} {len(found):>7} {macs:>11.3g} {work:>20.3g}")
+    print(f"\n{total['runs']} runs, {total['cached']} cached; left to train: {missing:.3g} MACs", end="")
+    if missing and rates:
+        from ablations.training.job import duration
+
+        print(f", about {duration(missing / median(rates))} one after another at the pace of the cached runs")
+    else:
+        print(" (train a run, and the time can be estimated)" if missing else "")
+
+
+# ------------------------------------------------------------------------------------------ the steps of the way
+
+
+def prepare(options: argparse.Namespace) -> None:
+    from ablations.data import prepare
+
+    plan = planned(options)
+    keys = (
+        [options.data]
+        if options.data
+        else list(dict.fromkeys(j.arm.data_key for s in plan.listed for j in plan.jobs_of(s)))
+    )
+    for key in keys:
+        if key not in plan.datasets:
+            raise UserError(f"unknown data key `{key}`; of this suite: {', '.join(plan.datasets)}")
+        prepared = prepare(plan.datasets[key], layout.data(key))
+        sizes = ", ".join(
+            f"{len(getattr(prepared, name)):,} {name}" for name in ("train", "validation", "test")
+        )
+        print(
+            f"{layout.data(key)}: {sizes} images of {'x'.join(map(str, prepared.shape))}, {len(prepared.classes)} classes"
+        )
+
+
+def train(options: argparse.Namespace) -> None:
+    from ablations.config import Library  # noqa: F401  (pydantic before torch: the import order that is quicker)
+    from ablations.files import write_text
+    from ablations.store import Store, table
+
+    plan = planned(options)
+    if (options.job is None) == (options.study is None):
+        raise UserError("name a study, or a job with --job")
+    if options.job is not None:
+        if options.job not in plan.jobs:
+            raise UserError(
+                f"unknown job `{options.job}`: the study or suite has changed since it was planned"
+            )
+        job = plan.jobs[options.job]
+        work = {job.arm.id: (job.arm, job.seeds)}
+    else:
+        study = plan.study(options.study)
+        arms = study.select(dict(parse_level(text) for text in options.levels))
+        work = {arm.id: (arm, options.seeds or study.seeds) for arm in arms.values()}
+
+    from ablations import data
+    from ablations.training.device import use
+    from ablations.training.job import train_arm
+
+    device = use(options.device, options.threads)
+    ready = {}
+    for arm, seeds in work.values():
+        path = layout.data(arm.data_key)
+        if options.job is None and not path.is_file():
+            data.prepare(arm.dataset, path)
+        if path not in ready:
+            ready[path] = data.read(path)
+        rows = train_arm(arm, seeds, ready[path], Store(layout.RESULTS), device)
+        if options.job is not None:
+            write_text(layout.arm_table(options.suite, options.job), table(rows))
+
+
+def parse_level(text: str) -> tuple[str, str]:
+    factor, equals, level = text.partition("=")
+    if not equals:
+        raise UserError(f"`{text}`: levels are given as FACTOR=LEVEL, such as depth=20")
+    return factor, level
+
+
+def cost(options: argparse.Namespace) -> None:
+    from ablations import data
+    from ablations.cost import COLUMNS, count
+    from ablations.files import write_text
+    from ablations.store import table
+
+    plan = planned(options)
+    study = plan.study(options.study)
+    counted, rows = {}, {}
+    for arm in study.arms.values():
+        prepared = data.read(layout.data(arm.data_key))
+        what = (arm.model, prepared.shape, len(prepared.classes))
+        if what not in counted:
+            counted[what] = count(*what)
+        rows[arm.id] = {"arm": arm.id, **{name: getattr(counted[what], name) for name in COLUMNS}}
+        print(f"{arm.name:<12} {counted[what]}")
+    write_text(layout.study_table(options.suite, options.study, "cost"), table(list(rows.values())))
+
+
+def collect(options: argparse.Namespace) -> None:
+    from ablations.collect import collect
+
+    collect(planned(options), options.study)
+
+
+def figures(options: argparse.Namespace) -> None:
+    from ablations.figures import draw
+
+    draw(planned(options), options.study)
+
+
+def verdicts(options: argparse.Namespace) -> None:
+    from ablations.report import write_verdicts
+
+    write_verdicts(planned(options), options.name)
+
+
+def report(options: argparse.Namespace) -> None:
+    from ablations.report import write_report
+
+    plan = planned(options)
+    if not options.only:
+        for study in plan.reported(options.name):
+            options.study = study.name
+            for step in (cost, collect, figures):
+                step(options)
+        verdicts(options)
+    write_report(plan, options.name)
+    if not options.only:
+        summary(options)
+
+
+def summary(options: argparse.Namespace) -> None:
+    from ablations.report import summary
+
+    print(summary(planned(options), options.name))

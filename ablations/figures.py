@@ -1,0 +1,173 @@
+"""Figures of a study from its table of runs: SVG, with the data behind each as CSV beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("svg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ablations import layout
+from ablations.collect import read_runs, read_table, write_table
+from ablations.config import METRICS, Factor, Figure
+from ablations.plan import Plan, PlannedStudy
+from ablations.statistics import mean_interval
+
+# Okabe & Ito's colours, distinct for colour-blind readers, for levels that are words; levels that are numbers
+# take a scale from light to dark.
+PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COSTS = {"macs": "multiply-adds an image", "parameters": "parameters"}
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "ablations",  # equal data, equal file
+}
+
+
+def draw(plan: Plan, name: str) -> None:
+    """Draw every figure of a study into report/<suite>/figures/<study>/."""
+    planned = plan.study(name)
+    runs = read_runs(plan.suite_name, planned)
+    history = read_table(layout.study_table(plan.suite_name, name, "history"))
+    folder = layout.figures(plan.suite_name, name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for figure_name, figure in planned.study.figures.items():
+        with plt.rc_context(STYLE):
+            behind = KINDS[figure.kind](planned, figure, runs, history)
+            plt.savefig(folder / f"{figure_name}.svg", metadata={"Date": None})
+            plt.close()
+        write_table(behind, folder / f"{figure_name}.csv")
+
+
+def draw_levels(
+    planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, history: pd.DataFrame
+) -> pd.DataFrame:
+    """Metrics against a factor's levels: every seed a dot, the mean with its 95 % interval, a panel a metric."""
+    columns = [figure.x] if figure.x == figure.colour else [figure.x, figure.colour]
+    behind = runs[[*columns, "seed", *figure.y]]
+    axes = panels(len(figure.y))
+    levels = [level.label for level in planned.factors[figure.x].levels]
+    for ax, metric in zip(axes, figure.y, strict=True):
+        for number, (level, colour) in enumerate(colours(planned.factors[figure.colour]).items()):
+            of_level = runs[runs[figure.colour] == level]
+            shift = 0.12 * (number - (len(planned.factors[figure.colour].levels) - 1) / 2)
+            groups = [of_level.loc[of_level[figure.x] == x, metric].to_numpy(float) for x in levels]
+            points(ax, np.arange(len(levels)) + shift, groups, colour, f"{figure.colour} {level}")
+        ax.set_xticks(range(len(levels)), levels)
+        ax.set(xlabel=words(figure.x), ylabel=METRICS[metric], ylim=(0, None))
+    legend(axes)
+    return behind
+
+
+def draw_cost(
+    planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, history: pd.DataFrame
+) -> pd.DataFrame:
+    """Metrics against the cost of an arm, on a logarithmic axis."""
+    behind = runs[["network", *planned.factors, "seed", figure.x, *figure.y]]
+    axes = panels(len(figure.y))
+    for ax, metric in zip(axes, figure.y, strict=True):
+        ax.set_xscale("log")
+        for level, colour in colours(planned.factors[figure.colour]).items():
+            by_arm = runs[runs[figure.colour] == level].groupby("arm", sort=False)
+            cost = by_arm[figure.x].first().sort_values()
+            groups = [by_arm.get_group(arm)[metric].to_numpy(float) for arm in cost.index]
+            points(ax, cost.to_numpy(float), groups, colour, f"{figure.colour} {level}")
+            for arm, x, group in zip(cost.index, cost, groups, strict=True):
+                name = by_arm.get_group(arm)["network"].iloc[0]
+                ax.annotate(
+                    name, (x, group.mean()), (4, 5), textcoords="offset points", fontsize=7, color=colour
+                )
+        ax.set(xlabel=COSTS[figure.x], ylabel=METRICS[metric], ylim=(0, None))
+    legend(axes)
+    return behind
+
+
+def draw_curves(
+    planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, history: pd.DataFrame
+) -> pd.DataFrame:
+    """A metric against epochs, a thin line a seed, the mean thick, a panel a level of the factor `panels`."""
+    (metric,) = figure.y
+    columns = list(dict.fromkeys([figure.panels, figure.colour]))
+    joined = history[["run", "epoch", metric]].merge(runs[["run", "seed", *columns]], on="run")
+    levels = [level.label for level in planned.factors[figure.panels].levels]
+    axes = panels(len(levels), share=True)
+    for ax, panel in zip(axes, levels, strict=True):
+        for level, colour in colours(planned.factors[figure.colour]).items():
+            lines = joined[(joined[figure.panels] == panel) & (joined[figure.colour] == level)]
+            for _, line in lines.groupby("run"):
+                ax.plot(line["epoch"], line[metric], color=colour, linewidth=0.7, alpha=0.5)
+            mean = lines.groupby("epoch")[metric].mean()
+            ax.plot(mean.index, mean, color=colour, linewidth=1.8, label=f"{words(figure.colour)} {level}")
+        ax.set(title=f"{words(figure.panels)}: {panel}", xlabel="epoch")
+    axes[0].set(ylabel=METRICS[metric], ylim=(0, None))
+    legend(axes)
+    return joined[[*columns, "seed", "epoch", metric]]
+
+
+KINDS: dict[str, Callable[..., pd.DataFrame]] = {
+    "levels": draw_levels,
+    "cost": draw_cost,
+    "curves": draw_curves,
+}
+
+
+def panels(count: int, share: bool = False) -> list[Axes]:
+    _, axes = plt.subplots(
+        1, count, figsize=(3.6 * count + (0.8 if count == 1 else 0), 2.8), squeeze=False, sharey=share
+    )
+    return list(axes[0])
+
+
+def points(ax: Axes, x: np.ndarray, groups: list[np.ndarray], colour: str, name: str) -> None:
+    """Every value a dot, the means joined by a line, their 95 % intervals as bars (none for a single seed)."""
+    for place, group in zip(x, groups, strict=True):
+        ax.plot(
+            np.full(len(group), place), group, "o", color=colour, markersize=3.5, alpha=0.4, markeredgewidth=0
+        )
+    there = [(place, *mean_interval(group)) for place, group in zip(x, groups, strict=True) if len(group)]
+    places, means, low, high = np.array(there).T if there else np.empty((4, 0))
+    half = np.nan_to_num([means - low, high - means])
+    ax.errorbar(
+        places, means, half, color=colour, linewidth=1.4, capsize=2.5, elinewidth=0.9, label=words(name)
+    )
+
+
+def colours(factor: Factor) -> dict[str, str]:
+    """A colour a level, the same in every figure of a study."""
+    labels = [level.label for level in factor.levels]
+    numeric = all(
+        isinstance(v, int | float) and not isinstance(v, bool)
+        for level in factor.levels
+        for v in level.settings.values()
+    )
+    if numeric or len(labels) > len(PALETTE):
+        scale = matplotlib.colormaps["viridis"](np.linspace(0.85, 0.1, len(labels)))
+        return dict(zip(labels, map(matplotlib.colors.to_hex, scale), strict=True))
+    return dict(zip(labels, PALETTE, strict=False))
+
+
+def legend(axes: list[Axes]) -> None:
+    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
+
+
+def words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def files(folder: Path, planned: PlannedStudy) -> dict[str, Path]:
+    """The figures of a study by name."""
+    return {name: folder / f"{name}.svg" for name in planned.study.figures}

@@ -1,0 +1,35 @@
+"""Where files lie, relative to the working directory. The Snakemake rules name the same places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RESULTS = Path("results")
+REPORT = Path("report")
+
+
+def data(key: str) -> Path:
+    return RESULTS / "data" / f"{key}.safetensors"
+
+
+def arm_table(suite: str, job: str) -> Path:
+    """Rows of the table of runs that a training job made."""
+    return RESULTS / suite / "arms" / f"{job}.csv"
+
+
+def study_table(suite: str, study: str, name: str) -> Path:
+    """`runs`, `history` or `cost` of a study."""
+    return RESULTS / suite / study / f"{name}.csv"
+
+
+def verdicts(suite: str, report: str) -> Path:
+    return RESULTS / suite / f"{report}-verdicts.csv"
+
+
+def figures(suite: str, study: str) -> Path:
+    """The folder of a study's figures."""
+    return REPORT / suite / "figures" / study
+
+
+def report(suite: str, name: str, ending: str) -> Path:
+    return REPORT / suite / f"{name}.{ending}"

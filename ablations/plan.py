@@ -1,0 +1,308 @@
+"""Suite + studies -> arms and runs, each named by its content. Imports no torch: Snakemake parses with this."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ablations.config import (
+    PACKAGE,
+    Dataset,
+    Factor,
+    Level,
+    Library,
+    Recipe,
+    ResNet,
+    Scalar,
+    Strict,
+    Study,
+    Suite,
+    fault,
+    label,
+    parse_factor,
+    set_fields,
+    suggestion,
+)
+from ablations.errors import UserError
+
+# Raised when the same model, recipe, data and seed would give other numbers than before. A changed default
+# of a model or recipe field counts as such a change: defaults are left out of the hash (see `content_id`).
+ENGINE_VERSION = 1
+
+
+def content_id(content: Mapping[str, Any]) -> str:
+    """Name of a content: 16 hexadecimal digits of the SHA-256 of its canonical JSON."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def identity(part: Strict, without: set[str] = frozenset()) -> dict[str, Any]:
+    """What of a definition can change numbers. Fields at their default are left out, so that a field added
+    to the vocabulary later renames no run trained before it."""
+    return part.model_dump(mode="json", exclude_defaults=True, exclude=without)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One network with one recipe on one data set. Arms of different studies may be the same."""
+
+    model: ResNet
+    recipe: Recipe
+    dataset: Dataset
+    dataset_name: str
+
+    @cached_property
+    def id(self) -> str:
+        """Names the arm before its data are prepared; Snakemake's files carry it."""
+        return content_id(
+            {
+                "engine": ENGINE_VERSION,
+                "model": {"family": self.model.family, **identity(self.model)},
+                "recipe": identity(self.recipe),
+                "dataset": identity(self.dataset, without={"title"}),
+            }
+        )
+
+    @cached_property
+    def data_key(self) -> str:
+        """Names the prepared data file: a changed definition is another file."""
+        return f"{self.dataset_name}-{content_id(identity(self.dataset, without={'title'}))[:8]}"
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+
+@dataclass(frozen=True)
+class Run:
+    """An arm with a seed: the unit that is trained and kept."""
+
+    arm: Arm
+    seed: int
+    fingerprint: str  # of the prepared data
+
+    @cached_property
+    def id(self) -> str:
+        """Equal content, equal id: model, recipe, data, seed and engine version, and nothing else."""
+        return content_id(
+            {
+                "engine": ENGINE_VERSION,
+                "model": {"family": self.arm.model.family, **identity(self.arm.model)},
+                "recipe": identity(self.arm.recipe),
+                "data": self.fingerprint,
+                "seed": self.seed,
+            }
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What is written down with the run: every field, defaults too."""
+        return {
+            "engine": ENGINE_VERSION,
+            "model": self.arm.model.model_dump(mode="json"),
+            "recipe": self.arm.recipe.model_dump(mode="json"),
+            "dataset": {"name": self.arm.dataset_name, **self.arm.dataset.model_dump(mode="json")},
+            "data": self.fingerprint,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class PlannedStudy:
+    """A study as a suite runs it: its arms by their levels, in the order of the levels."""
+
+    name: str
+    study: Study
+    factors: Mapping[str, Factor]
+    arms: Mapping[tuple[str, ...], Arm]
+    seeds: tuple[int, ...]
+
+    def levels(self, key: tuple[str, ...]) -> dict[str, str]:
+        return dict(zip(self.factors, key, strict=True))
+
+    def select(self, levels: Mapping[str, Scalar]) -> dict[tuple[str, ...], Arm]:
+        """The arms at the given levels of some factors. UserError for an unknown factor or level."""
+        for name, value in levels.items():
+            if name not in self.factors:
+                known = ", ".join(self.factors)
+                raise UserError(
+                    f"study {self.name} has no factor `{name}`{suggestion(name, self.factors)}; known: {known}"
+                )
+            known = [level.label for level in self.factors[name].levels]
+            if label(value) not in known:
+                raise UserError(
+                    f"factor {name} has no level `{label(value)}` in this suite; known: {', '.join(known)}"
+                )
+        wanted = {name: label(value) for name, value in levels.items()}
+        return {key: arm for key, arm in self.arms.items() if wanted.items() <= self.levels(key).items()}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What Snakemake trains at a time: an arm with some of its seeds."""
+
+    arm: Arm
+    part: int
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm.id}-{self.part}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a suite can train. Studies that the suite does not list run at their own levels when named."""
+
+    suite_name: str
+    suite: Suite
+    studies: Mapping[str, PlannedStudy]
+
+    @cached_property
+    def jobs(self) -> dict[str, Job]:
+        """By name. An arm that studies share is there once, with the seeds of all of them."""
+        arms: dict[str, Arm] = {}
+        seeds: dict[str, set[int]] = {}
+        for planned in self.studies.values():
+            for arm in planned.arms.values():
+                arms.setdefault(arm.id, arm)
+                seeds.setdefault(arm.id, set()).update(planned.seeds)
+        jobs = (
+            job for arm in arms.values() for job in cut(arm, sorted(seeds[arm.id]), self.suite.seeds_per_job)
+        )
+        return {job.name: job for job in jobs}
+
+    @cached_property
+    def arm_jobs(self) -> dict[str, list[Job]]:
+        """The jobs of an arm, by its id."""
+        grouped: dict[str, list[Job]] = {}
+        for job in self.jobs.values():
+            grouped.setdefault(job.arm.id, []).append(job)
+        return grouped
+
+    @cached_property
+    def datasets(self) -> dict[str, Dataset]:
+        """By data key, the name of the prepared file."""
+        return {job.arm.data_key: job.arm.dataset for job in self.jobs.values()}
+
+    def jobs_of(self, study: str) -> list[Job]:
+        """The jobs that train a study's arms."""
+        arms = dict.fromkeys(arm.id for arm in self.study(study).arms.values())
+        return [job for arm in arms for job in self.arm_jobs[arm]]
+
+    @property
+    def listed(self) -> list[str]:
+        """The studies of the suite's own report."""
+        return list(self.suite.studies)
+
+    def study(self, name: str) -> PlannedStudy:
+        if name not in self.studies:
+            known = ", ".join(self.studies)
+            raise UserError(f"unknown study `{name}`{suggestion(name, self.studies)}; known: {known}")
+        return self.studies[name]
+
+    def reported(self, name: str) -> list[PlannedStudy]:
+        """The studies of a report: all that the suite lists for `report`, one for a study's own name."""
+        return [self.study(study) for study in (self.listed if name == "report" else [name])]
+
+
+def cut(arm: Arm, seeds: list[int], size: int | None) -> Iterator[Job]:
+    size = size or len(seeds)
+    for part, start in enumerate(range(0, len(seeds), size)):
+        yield Job(arm, part, tuple(seeds[start : start + size]))
+
+
+def make_plan(library: Library, suite_name: str) -> Plan:
+    """The plan of a suite over every study of the library. UserError where the YAML does not fit together."""
+    suite = library.suite(suite_name)
+    where = library.path("suites", suite_name)
+    names = library.names("studies")
+    for name in suite.studies:
+        if name not in names:
+            raise UserError(
+                f"{where}: studies.{name}: unknown study{suggestion(name, names)}; known: {', '.join(names)}"
+            )
+    ordered = [*suite.studies, *(name for name in names if name not in suite.studies)]
+    return Plan(suite_name, suite, {name: plan_study(library, suite_name, name) for name in ordered})
+
+
+def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
+    """A study's arms in a suite. What is nearer to the arm wins: the suite's recipe, the study's, the suite's
+    for this study, the level's."""
+    suite, study = library.suite(suite_name), library.study(name)
+    special = suite.studies.get(name)
+    where = library.path("suites", suite_name)
+    factors = dict(study.factors)
+    if special:
+        for factor, levels in special.levels.items():
+            try:
+                factors[factor] = narrowed(study, factor, levels)
+            except ValueError as error:
+                raise UserError(f"{where}: studies.{name}.levels.{factor}: {error}") from None
+    layers = [suite, study] + ([special] if special else [])
+    base = {
+        part: {k: v for layer in layers for k, v in set_fields(getattr(layer, part)).items()}
+        for part in ("model", "recipe")
+    }
+    dataset_name = (special and special.data) or suite.data
+    dataset = library.dataset(dataset_name)
+    arms = {}
+    for levels in itertools.product(*(factor.levels for factor in factors.values())):
+        key = tuple(level.label for level in levels)
+        model, recipe = (
+            settled(kind, part, base[part], levels, name, factors)
+            for kind, part in ((ResNet, "model"), (Recipe, "recipe"))
+        )
+        arms[key] = Arm(model, recipe, dataset, dataset_name)
+    seeds = (special and special.seeds) or suite.seeds
+    return PlannedStudy(name, study, factors, arms, tuple(range(seeds)))
+
+
+def narrowed(study: Study, name: str, levels: Any) -> Factor:
+    """A factor with the levels that a suite gives it: labels of the study's, or new values or settings."""
+    if name not in study.factors:
+        raise ValueError(
+            f"no such factor{suggestion(name, study.factors)}; known: {', '.join(study.factors)}"
+        )
+    factor = study.factors[name]
+    if factor.field is not None or not isinstance(levels, list):
+        return parse_factor(name, levels)
+    by_label = {level.label: level for level in factor.levels}
+    if unknown := [label(value) for value in levels if label(value) not in by_label]:
+        raise ValueError(f"unknown level {', '.join(unknown)}; known: {', '.join(by_label)}")
+    return Factor(field=None, levels=tuple(by_label[label(value)] for value in levels))
+
+
+def settled(
+    kind: type[Strict],
+    part: str,
+    base: Mapping[str, Any],
+    levels: tuple[Level, ...],
+    study: str,
+    factors: Mapping[str, Factor],
+) -> Any:
+    """The model or recipe of an arm. UserError names the arm whose combination is not valid."""
+    fields = dict(base)
+    for level in levels:
+        fields |= {
+            path.partition(".")[2]: v for path, v in level.settings.items() if path.startswith(f"{part}.")
+        }
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        arm = ", ".join(f"{name} = {level.label}" for name, level in zip(factors, levels, strict=True))
+        faults = dict.fromkeys(fault(kind, details) for details in error.errors())
+        raise UserError("\n".join(f"study {study}, arm {arm}: {part}.{line}" for line in faults)) from None
+
+
+def package_root() -> Path:
+    """The checkout: where the report's template, style and bibliography lie."""
+    return PACKAGE.parent

@@ -1,0 +1,79 @@
+"""The runs that are finished: results/runs/<id>/ with config.json, environment.json, history.csv,
+weights.safetensors and, written last, metrics.json. No torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ablations.errors import UserError
+from ablations.files import write_bytes, write_json, write_text
+from ablations.plan import Run
+
+
+class Store:
+    """Runs by their content id, below a folder of results."""
+
+    def __init__(self, results: Path):
+        self.folder = results / "runs"
+
+    def path(self, run: Run) -> Path:
+        return self.folder / run.id
+
+    def metrics(self, run: Run) -> dict[str, Any] | None:
+        """What a finished run measured; None where it is not finished. UserError where the store holds the
+        run's id with another configuration: then a default was changed without a new engine version."""
+        metrics = read_json(self.path(run) / "metrics.json")
+        if metrics is None:
+            return None
+        stored = read_json(self.path(run) / "config.json") or {}
+        for part in ("model", "recipe"):
+            for key, value in stored[part].items():
+                asked = run.config[part].get(key, value)
+                if asked != value:
+                    raise UserError(
+                        f"{self.path(run)}: trained with {part}.{key} = {value}, now {asked} is asked for under "
+                        "the same id; delete this folder to train it anew"
+                    )
+        return metrics
+
+    def environment(self, run: Run) -> dict[str, Any]:
+        return read_json(self.path(run) / "environment.json") or {}
+
+    def save(
+        self,
+        run: Run,
+        metrics: Mapping[str, Any],
+        history: list[dict[str, float]],
+        weights: bytes,
+        environment: Mapping[str, Any],
+    ) -> None:
+        """Write a run; it counts as finished once metrics.json is there."""
+        folder = self.path(run)
+        write_json(folder / "config.json", run.config)
+        write_json(folder / "environment.json", environment)
+        write_text(folder / "history.csv", table(history))
+        write_bytes(folder / "weights.safetensors", weights)
+        write_json(folder / "metrics.json", metrics)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); delete its folder to train the run anew") from None
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV; numbers with all their digits, None as an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

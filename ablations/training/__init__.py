@@ -1,0 +1,1 @@
+"""Training: imports torch and numpy only, so that a job starts quickly."""

@@ -1,0 +1,27 @@
+"""The device of a training process."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from ablations.errors import UserError
+
+
+def use(name: str, threads: int) -> torch.device:
+    """The device called `auto`, `cpu`, `cuda` or `cuda:N`, and the processor threads to use beside it. UserError
+    where there is no such device."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA
+    torch.set_num_threads(threads)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device `{name}`; known: auto, cpu, cuda, cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"device {name} asked for, but torch {torch.__version__} sees no CUDA device; try --device cpu"
+        )
+    return device
