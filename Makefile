@@ -14,7 +14,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: report setup test lint lock clean
 
 report: setup
-	@snakemake --cores $(CORES) --resources gpu=$(GPUS) --config suite=$(SUITE) --quiet rules host
+	@snakemake --cores $(CORES) --resources gpu=$(GPUS) --config suite=$(SUITE) --quiet host reason
+	@ablations summary --suite $(SUITE)
 
 setup: $(BIN)/.installed
 
@@ -33,7 +34,7 @@ lint: setup
 	snakemake --lint
 
 test: lint
-	pytest
+	pytest --numprocesses 2 --dist loadfile
 
 lock: setup
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-annotate --upgrade pyproject.toml --output-file requirements.lock

@@ -140,50 +140,10 @@ def show(options: argparse.Namespace) -> None:
 
 
 def plan(options: argparse.Namespace) -> None:
-    from statistics import median
-
-    from ablations import data
-    from ablations.cost import count
-    from ablations.plan import Run
-    from ablations.store import Store
+    from ablations.overview import overview
 
     plan = planned(options)
-    names = [options.study] if options.study else plan.listed
-    store = Store(layout.RESULTS)
-    rates, missing, total = [], 0.0, {"runs": 0, "cached": 0}
-    print(f"suite {options.suite}: {plan.suite.title}")
-    seen: set[str] = set()
-    for name in names:
-        study = plan.study(name)
-        print(
-            f"\n{name}: {study.study.title}\n  {'arm':<28} {'runs':>5} {'cached':>7} {'MACs/image':>11} {'training MACs a run':>20}"
-        )
-        for key, arm in study.arms.items():
-            path = layout.data(arm.data_key)
-            ready = data.read(path) if path.is_file() else None
-            if ready is None:
-                raise UserError(
-                    f"{path}: no prepared data yet; make it with: ablations prepare --suite {options.suite}"
-                )
-            runs = [Run(arm, seed, ready.fingerprint) for seed in study.seeds]
-            found = [metrics for run in runs if (metrics := store.metrics(run))]
-            macs = count(arm.model, ready.shape, len(ready.classes)).macs
-            steps = len(ready.train) // arm.recipe.batch_size * arm.recipe.epochs
-            work = 3 * macs * steps * arm.recipe.batch_size  # forward, and twice as much backward
-            rates += [work / metrics["seconds"] for metrics in found]
-            if arm.id not in seen:
-                missing += work * (len(runs) - len(found))
-                total = {"runs": total["runs"] + len(runs), "cached": total["cached"] + len(found)}
-            seen.add(arm.id)
-            levels = " ".join(f"{factor}={level}" for factor, level in study.levels(key).items())
-            print(f"  {levels:<28} {len(runs):>5} {len(found):>7} {macs:>11.3g} {work:>20.3g}")
-    print(f"\n{total['runs']} runs, {total['cached']} cached; left to train: {missing:.3g} MACs", end="")
-    if missing and rates:
-        from ablations.training.job import duration
-
-        print(f", about {duration(missing / median(rates))} one after another at the pace of the cached runs")
-    else:
-        print(" (train a run, and the time can be estimated)" if missing else "")
+    print(overview(plan, [options.study] if options.study else plan.listed))
 
 
 # ------------------------------------------------------------------------------------------ the steps of the way
@@ -211,7 +171,6 @@ def prepare(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    from ablations.config import Library  # noqa: F401  (pydantic before torch: the import order that is quicker)
     from ablations.files import write_text
     from ablations.store import Store, table
 

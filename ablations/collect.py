@@ -53,9 +53,7 @@ def read_runs(suite: str, planned: PlannedStudy) -> pd.DataFrame:
 def read_table(path: Path, **options) -> pd.DataFrame:
     """A CSV file of ours: an empty cell is missing, the word `none` is a level. UserError where it is missing."""
     try:
-        return pd.read_csv(
-            path, keep_default_na=False, na_values=["", "nan"], float_precision="round_trip", **options
-        )
+        return pd.read_csv(path, keep_default_na=False, na_values=["", "nan"], **options)
     except FileNotFoundError:
         raise UserError(f"{path}: not there yet; `snakemake` makes it") from None
     except ValueError as error:

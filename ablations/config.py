@@ -388,15 +388,17 @@ def validate(kind: type[Strict], raw: Any, where: Path | str) -> Any:
 def fault(kind: type[Strict], details: Mapping[str, Any]) -> str:
     """One line: key path, what was found, what is allowed."""
     place = [str(part) for part in details["loc"] if not str(part).startswith(("function-", "tagged-"))]
-    path = ".".join(place) or "the file"
+    path = ".".join(place)
     if details["type"] == "extra_forbidden":
         known = known_keys(kind, place[:-1])
         return f"{path}: unknown key{suggestion(place[-1], known)}; allowed: {', '.join(known)}"
     if details["type"] == "missing":
         return f"{path}: missing"
+    if not place and details["type"] == "model_type":
+        return f"expected a mapping with the keys {', '.join(kind.model_fields)}; found {shown(details['input'])}"
     message = details["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     if isinstance(details["input"], str | int | float | bool | None):
-        return f"{path}: found {shown(details['input'])}; {message}"
+        message = f"found {shown(details['input'])}; {message}"
     return f"{path}: {message}" if place else message
 
 

@@ -30,14 +30,16 @@ class Cost:
 
 def count(model: ResNet, shape: tuple[int, int, int], classes: int) -> Cost:
     """The cost of a network for images of `shape` (channels, height, width)."""
-    import logging
+    import warnings
 
     import torch
-    from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
+
+    with warnings.catch_warnings():  # fvcore decorates its losses with the deprecated torch.jit.script
+        warnings.simplefilter("ignore", FutureWarning)
+        from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
 
     from ablations.models import build
 
-    logging.getLogger("fvcore").setLevel(logging.ERROR)  # it lists the uncounted additions of every network
     # A copy in eval mode: traced in training mode the count would differ and batch statistics would move.
     net = copy.deepcopy(build(model, shape[0], classes)).eval()
     image = torch.zeros(1, *shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import matplotlib
 
@@ -14,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ablations import layout
 from ablations.collect import read_runs, read_table, write_table
@@ -86,14 +86,25 @@ def draw_cost(
             cost = by_arm[figure.x].first().sort_values()
             groups = [by_arm.get_group(arm)[metric].to_numpy(float) for arm in cost.index]
             points(ax, cost.to_numpy(float), groups, colour, f"{figure.colour} {level}")
-            for arm, x, group in zip(cost.index, cost, groups, strict=True):
-                name = by_arm.get_group(arm)["network"].iloc[0]
-                ax.annotate(
-                    name, (x, group.mean()), (4, 5), textcoords="offset points", fontsize=7, color=colour
-                )
+        name_costs(ax, planned, figure, runs, metric)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set(xlabel=COSTS[figure.x], ylabel=METRICS[metric], ylim=(0, None))
     legend(axes)
     return behind
+
+
+def name_costs(ax: Axes, planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, metric: str) -> None:
+    """The levels of the other factors, once for arms of equal cost, above the highest of them."""
+    others = [name for name in planned.factors if name != figure.colour]
+    for cost, equal in runs.groupby(figure.x):
+        levels = dict.fromkeys(
+            " ".join(f"{words(name)} {row[name]}" for name in others) for _, row in equal.iterrows()
+        )
+        height = equal.groupby("arm")[metric].mean().max()
+        place = {"xytext": (-5, 5), "textcoords": "offset points", "ha": "right"}
+        ax.annotate(" / ".join(levels), (cost, height), fontsize=7, color="#57606a", **place)
 
 
 def draw_curves(
@@ -166,8 +177,3 @@ def legend(axes: list[Axes]) -> None:
 
 def words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def files(folder: Path, planned: PlannedStudy) -> dict[str, Path]:
-    """The figures of a study by name."""
-    return {name: folder / f"{name}.svg" for name in planned.study.figures}

@@ -17,7 +17,7 @@ from ablations.config import METRICS, Claim, Recipe
 from ablations.errors import UserError
 from ablations.files import write_bytes, write_text
 from ablations.plan import Plan, PlannedStudy, package_root
-from ablations.statistics import judge, mean_interval
+from ablations.statistics import judge, mean_interval, resolution
 
 TEMPLATES = package_root() / "report"
 
@@ -41,7 +41,7 @@ def write_report(plan: Plan, name: str) -> None:
     folder = layout.report(plan.suite_name, name, "md").parent
     folder.mkdir(parents=True, exist_ok=True)
     write_table(context["table"], folder / f"{name}-runs.csv")
-    write_markdown(source, folder / f"{name}.md")
+    write_markdown(source, context, folder / f"{name}.md")
     write_html(source, folder / f"{name}.html")
     write_pdf(source, folder / f"{name}.pdf")
 
@@ -76,7 +76,7 @@ def gather(plan: Plan, name: str) -> dict[str, Any]:
         "environments": environments(runs),
         "repeat_all": f"snakemake --cores all --config suite={plan.suite_name}"
         + ("" if name == "report" else f" {name}"),
-        "repeat_one": f"ablations train {first.name} {levels} --seed 0 --suite {plan.suite_name}",
+        "repeat_one": f"ablations train {first.name} {levels} --seeds 0 --suite {plan.suite_name}",
         "table": runs[["study", *(column for column in runs if column != "study")]],
     }
 
@@ -132,9 +132,14 @@ def study_context(
         "factors": [factor.replace("_", " ") for factor in planned.factors],
         "arms": [arm_row(key, runs[runs["arm"] == arm.id]) for key, arm in planned.arms.items()],
         "figures": [
-            {"path": (relative / f"{name}.svg").as_posix(), "caption": caption(figure, planned)}
+            {
+                "width": "60%" if len(figure.y) == 1 and figure.kind != "curves" else "100%",
+                "path": (relative / f"{name}.svg").as_posix(),
+                "caption": caption(figure, planned),
+            }
             for name, figure in planned.study.figures.items()
         ],
+        "diverged": bool((runs["status"] == "diverged").any()),
         "verdicts": [row for row in verdicts if row["study"] == planned.name],
         "methods": methods(planned, runs),
     }
@@ -154,8 +159,8 @@ def arm_row(key: tuple[str, ...], runs: pd.DataFrame) -> dict[str, Any]:
         "n": len(runs),
         "macs": magnitude(first["macs"]),
         "parameters": magnitude(first["parameters"]),
-        "train_error": interval(runs["train_error"]) + mark,
-        "test_error": interval(runs["test_error"]) + mark,
+        "train_error": interval(runs, "train_error") + mark,
+        "test_error": interval(runs, "test_error") + mark,
     }
 
 
@@ -222,8 +227,8 @@ def magnitude(value: float) -> str:
     return f"{value:g}"
 
 
-def interval(values: pd.Series) -> str:
-    mean, low, _ = mean_interval(values.to_numpy(float))
+def interval(runs: pd.DataFrame, metric: str) -> str:
+    mean, low, _ = mean_interval(runs[metric].to_numpy(float), resolution(runs, metric))
     return f"{mean:.2f}" if math.isnan(low) else f"{mean:.2f} ± {mean - low:.2f}"
 
 
@@ -259,11 +264,13 @@ def pandoc(source: str, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def write_markdown(source: str, path: Path) -> None:
+def write_markdown(source: str, context: dict[str, Any], path: Path) -> None:
     """GitHub's Markdown: citations resolved, formulas between dollars."""
-    write_text(
-        path, pandoc(source, path.parent, "--to=gfm+tex_math_dollars-raw_html", "--standalone", "--wrap=none")
+    body = pandoc(
+        source, path.parent, "--to=gfm+tex_math_dollars-raw_html", "--wrap=none", "--shift-heading-level-by=1"
     )
+    title = f"# {context['title']}\n\nSuite `{context['suite_name']}`: {context['suite'].title}\n\n"
+    write_text(path, title + body)
 
 
 def write_html(source: str, path: Path) -> None:

@@ -63,20 +63,24 @@ class Difference:
 def welch(a: np.ndarray, b: np.ndarray, resolution: float) -> Difference:
     """mean(a) - mean(b) without assuming equal variances. No variance counts as less than that of rounding to
     `resolution` (resolution^2 / 12): seeds that agree to the last image do not prove a spread of zero."""
-    spread = [max(float(np.var(x, ddof=1)), resolution**2 / 12) / len(x) for x in (a, b)]
+    spread = [floored_variance(x, resolution) / len(x) for x in (a, b)]
     freedom = sum(spread) ** 2 / sum(s**2 / (len(x) - 1) for s, x in zip(spread, (a, b), strict=True))
     return Difference(float(np.mean(a) - np.mean(b)), math.sqrt(sum(spread)), freedom)
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean with Student's 95 % interval over seeds; the interval is NaN for a single value."""
+def mean_interval(values: np.ndarray, resolution: float = 0.0) -> tuple[float, float, float]:
+    """Mean with Student's 95 % interval over seeds, its variance not below that of rounding (see `welch`); the
+    interval is NaN for a single value."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, math.nan, math.nan
-    half = (
-        stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    )
+    error = math.sqrt(floored_variance(values, resolution) / len(values))
+    half = stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * error
     return mean, mean - half, mean + half
+
+
+def floored_variance(values: np.ndarray, resolution: float) -> float:
+    return max(float(np.var(values, ddof=1)), resolution**2 / 12)
 
 
 def judge(reports: Iterable[tuple[PlannedStudy, pd.DataFrame]]) -> list[Verdict]:

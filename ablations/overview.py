@@ -1,0 +1,59 @@
+"""What a suite would train: runs, what is cached, and what the rest costs."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from ablations import data, layout
+from ablations.plan import Arm, Plan, Run
+from ablations.progress import duration
+from ablations.store import Store
+
+
+def overview(plan: Plan, studies: list[str]) -> str:
+    """A table of arms for a terminal. Training costs count the forward pass three times: backward takes two.
+    The time is estimated from the pace of the runs that are cached."""
+    store = Store(layout.RESULTS)
+    lines = [f"suite {plan.suite_name}: {plan.suite.title}"]
+    runs: dict[str, tuple[Run, float | None]] = {}  # by id, with the MACs of its training
+    for name in studies:
+        study = plan.study(name)
+        lines += ["", f"{name}: {study.study.title}"]
+        lines.append(f"  {'arm':<28} {'runs':>5} {'cached':>7} {'MACs/image':>11} {'MACs/run':>9}")
+        for key, arm in study.arms.items():
+            macs, work = costs(arm)
+            fingerprint = data.read_fingerprint(layout.data(arm.data_key)) or "not prepared"
+            of_arm = [Run(arm, seed, fingerprint) for seed in study.seeds]
+            runs |= {run.id: (run, work) for run in of_arm}
+            cached = sum(store.metrics(run) is not None for run in of_arm)
+            levels = " ".join(f"{factor}={level}" for factor, level in study.levels(key).items())
+            lines.append(f"  {levels:<28} {len(of_arm):>5} {cached:>7} {number(macs):>11} {number(work):>9}")
+    found = {name: metrics for name, (run, _) in runs.items() if (metrics := store.metrics(run))}
+    lines += ["", f"{len(runs)} runs, {len(found)} cached."]
+    missing = [work for name, (_, work) in runs.items() if name not in found]
+    if None in missing:
+        lines.append(f"Costs are known once the data are there: ablations prepare --suite {plan.suite_name}")
+    elif missing:
+        paces = [runs[name][1] / metrics["seconds"] for name, metrics in found.items()]
+        time = f"about {duration(sum(missing) / median(paces))} one after another, at the pace of the cached runs"
+        lines.append(
+            f"Left to train: {number(sum(missing))} MACs, {time if paces else 'no run yet to tell the pace'}."
+        )
+    return "\n".join(lines)
+
+
+def costs(arm: Arm) -> tuple[int | None, float | None]:
+    """MACs of an image, and of the training of a run; None before the data are prepared."""
+    path = layout.data(arm.data_key)
+    if not path.is_file():
+        return None, None
+    from ablations.cost import count
+
+    prepared = data.read(path)
+    macs = count(arm.model, prepared.shape, len(prepared.classes)).macs
+    steps = arm.recipe.epochs * (len(prepared.train) // arm.recipe.batch_size)
+    return macs, 3.0 * macs * steps * arm.recipe.batch_size
+
+
+def number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.2e}"

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+from conftest import write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from ablations.config import KINDS, PACKAGE, Library, Recipe, ResNet, Study, Suite, read_yaml, validate
+from ablations.errors import UserError
+from ablations.plan import make_plan
+
+DEPTH = PACKAGE / "studies" / "depth.yaml"
+
+
+def message(kind, raw) -> str:
+    with pytest.raises(UserError) as error:
+        validate(kind, raw, "file.yaml")
+    return str(error.value)
+
+
+def depth_study(**changes):
+    return {**YAML(typ="safe", pure=True).load(DEPTH), **changes}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_the_package_brings_is_valid(kind):
+    library = Library()
+    assert library.names(kind)
+    for name in library.names(kind):
+        library._read(kind, name)
+
+
+@pytest.mark.parametrize("suite", Library().names("suites"))
+def test_every_suite_plans(suite):
+    assert make_plan(Library(), suite).jobs
+
+
+def test_unknown_key_names_path_and_suggests():
+    suite = {"title": "x", "data": "digits", "seeds": 1, "studies": {}, "recipe": {"epoch": 3}}
+    told = message(Suite, suite)
+    assert told.startswith("file.yaml: recipe.epoch: unknown key (did you mean `epochs`?); allowed: epochs, ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"epochs": "12"}, "epochs"),
+        ({"epochs": True}, "epochs"),
+        ({"epochs": 0}, "epochs"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"momentum": 1.0}, "momentum"),
+        ({"precision": "fp16"}, "precision"),
+        ({"milestones": [0.5, 2]}, "milestones.1"),
+        ({"flip": 1}, "flip"),
+        ({"epochs": None}, "epochs"),
+    ],
+)
+def test_wrong_values_are_named(fields, path):
+    raw = {"epochs": 1, "batch_size": 1, "learning_rate": 0.1, **fields}
+    assert message(Recipe, raw).startswith(f"file.yaml: {path}: found ")
+
+
+def test_all_faults_at_once():
+    assert len(message(Recipe, {"epochs": "a", "lr": 1}).splitlines()) == 4  # two more are missing
+
+
+@pytest.mark.parametrize(
+    ("depth", "near"), [(21, "20 and 26"), (9, "8 and 14"), (7, "8"), (-4, "8"), (57, "56 and 62")]
+)
+def test_invalid_depth_says_which_are_valid_near_it(depth, near):
+    assert message(ResNet, {"depth": depth}).endswith(f"valid near it: {near}")
+
+
+@given(st.integers(1, 300))
+def test_every_valid_depth_is_accepted(n):
+    assert ResNet(depth=6 * n + 2).depth == 6 * n + 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"factors": {"dept": [8]}}, "dept: `dept` is no field of model or recipe (did you mean `depth`?)"),
+        ({"factors": {"depth": [8, 8]}}, "depth: level given twice: 8"),
+        ({"factors": {"depth": 8}}, "depth: expected a list of values or a mapping"),
+        ({"factors": {"depth": []}}, "depth: a factor needs at least one level"),
+        ({"factors": {"depth": [8, [9]]}}, "a level is a number or a word, found [9]"),
+        ({"factors": {"deep": {"yes": 1}}}, "level `yes`: expected the fields it sets, found 1"),
+        ({"factors": {}}, "expected factors with their levels"),
+        (
+            {
+                "claims": {},
+                "figures": {
+                    "f": {
+                        "kind": "levels",
+                        "x": "width",
+                        "y": ["test_error"],
+                        "colour": "depth",
+                        "title": "t",
+                    }
+                },
+            },
+            "`width` is no factor",
+        ),
+    ],
+)
+def test_wrong_studies(changes, told):
+    assert told in message(Study, depth_study(**changes))
+
+
+def test_claims_name_a_level_of_each_factor():
+    raw = copy.deepcopy(depth_study())
+    del raw["claims"]["plain-degrades"]["arm"]["depth"]
+    assert "claims.plain-degrades.arm: give a level of each factor: shortcut, depth" in message(Study, raw)
+
+
+def test_curves_never_show_the_test_split():
+    raw = copy.deepcopy(depth_study())
+    raw["figures"]["training-curves"]["y"] = ["test_error"]
+    assert "the test is read once" in message(Study, raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: [1", "line 1"),
+        ("a: 1\na: 2", "line 2, column 1: not valid YAML: found duplicate key"),
+        ("\tb: 1", "line 1"),
+        ("!!python/object/apply:os.system [ls]", "not valid YAML"),
+        ("a: &x [*x]", ""),  # a cycle is plain data to YAML; validation refuses it
+        ("", "expected a mapping with the keys title, question"),
+        ("[]", "expected a mapping with the keys title, question"),
+        ("just text", "expected a mapping with the keys title, question"),
+    ],
+)
+def test_files_that_are_no_study(tmp_path, text, told):
+    path = write(tmp_path / "studies" / "bad.yaml", text)
+    with pytest.raises(UserError) as error:
+        Library(tmp_path).study("bad")
+    assert str(error.value).startswith(str(path))
+    assert told in str(error.value)
+
+
+def test_other_encodings_are_named(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes("title: \xe9".encode("latin-1"))
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_yaml(path)
+
+
+def test_yaml_numbers_and_words_are_what_they_look_like(tmp_path):
+    assert read_yaml(write(tmp_path / "a.yaml", "{a: 1e-4, b: no, c: 0x10, d: 010}")) == {
+        "a": 1e-4,
+        "b": "no",
+        "c": 16,
+        "d": 10,
+    }
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(UserError, match=r"unknown study `dept` \(did you mean `depth`\?\); known: .*depth"):
+        Library().study("dept")
+    with pytest.raises(UserError, match=r"unknown suite `cifar`.*known: .*cifar10, .*smoke"):
+        Library().suite("cifar")
+
+
+def test_a_folder_of_ones_own_wins(tmp_path):
+    write(
+        tmp_path / "suites" / "digits.yaml", "{title: mine, data: digits, seeds: 1, recipe: {}, studies: {}}"
+    )
+    assert Library(tmp_path).suite("digits").title == "mine"
+    assert "smoke" in Library(tmp_path).names("suites")
+    with pytest.raises(UserError, match="expected a folder with studies/"):
+        Library(tmp_path / "missing")
+
+
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
+TREES = st.recursive(
+    SCALARS,
+    lambda t: st.lists(t, max_size=3) | st.dictionaries(st.text(max_size=5), t, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(tree, path=()):
+    yield path
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, child in children:
+        yield from places(child, (*path, key))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_study_changed_anywhere_is_valid_or_refused_with_a_message(data):
+    raw = copy.deepcopy(depth_study())
+    path = data.draw(st.sampled_from([p for p in places(raw) if p]))
+    target = raw
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = data.draw(TREES)
+    try:
+        validate(Study, raw, "file.yaml")
+    except UserError as error:
+        assert str(error).startswith("file.yaml: ")

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from ablations.config import Claim, Library
+from ablations.plan import plan_study
+from ablations.statistics import Verdict, decide, judge, mean_interval, resolution, welch
+
+SAMPLES = st.lists(st.floats(0, 100), min_size=2, max_size=8).map(np.array)
+
+
+@given(SAMPLES, SAMPLES)
+def test_welch_equals_scipys(a, b):
+    if min(a.std(), b.std()) < 1e-3:
+        return  # ours puts a floor under the spread there
+    ours, theirs = welch(a, b, 0.0), stats.ttest_ind(a, b, equal_var=False)
+    interval = theirs.confidence_interval(0.95)
+    assert ours.interval == pytest.approx((interval.low, interval.high), rel=1e-6, abs=1e-9)
+    assert ours.p_above(0) == pytest.approx(
+        stats.ttest_ind(a, b, equal_var=False, alternative="greater").pvalue, abs=1e-9
+    )
+    assert ours.p_below(0) == pytest.approx(1 - ours.p_above(0), abs=1e-9)
+
+
+def test_equal_values_do_not_prove_a_spread_of_zero():
+    difference = welch(np.zeros(3), np.zeros(3), resolution=1.0)
+    low, high = difference.interval
+    assert low < 0 < high and math.isfinite(difference.p_above(0))
+
+
+@given(SAMPLES)
+def test_mean_interval_equals_scipys(values):
+    _, low, high = mean_interval(values)
+    if values.std() > 1e-6:
+        expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        assert (low, high) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-6)
+    assert math.isnan(mean_interval(values[:1])[1])
+
+
+def test_equal_values_have_an_interval_of_rounding():
+    mean, low, high = mean_interval(np.full(3, 2.0), resolution=1.0)
+    assert mean == 2 and high - low == pytest.approx(2 * stats.t.ppf(0.975, 2) * math.sqrt(1 / 12 / 3))
+
+
+def claim(kind="greater", margin=1.0):
+    return Claim(
+        statement="s",
+        kind=kind,
+        metric="test_error",
+        arm={},
+        than={},
+        margin=margin,
+        source="he2015",
+        published="p",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "effect", "low", "high", "p", "told"),
+    [
+        ("greater", 5, 3, 7, 0.001, "supported"),
+        ("greater", 5, -1, 11, 0.08, "inconclusive"),
+        ("greater", 0.5, 0.2, 0.8, 0.001, "refuted"),  # significant, but smaller than what matters
+        ("greater", 0.9, 0.2, 1.6, 0.001, "inconclusive"),
+        ("greater", -3, -4, -2, 0.99, "refuted"),
+        ("not_greater", 0.2, -0.2, 0.6, 0.001, "supported"),
+        ("not_greater", -9, -12, -6, 0.001, "supported"),
+        ("not_greater", 0.2, -2, 2.4, 0.3, "inconclusive"),
+        ("not_greater", 5, 3, 7, 0.99, "refuted"),
+    ],
+)
+def test_decisions(kind, effect, low, high, p, told):
+    verdict = Verdict("study", "claim", "", effect=effect, low=low, high=high, p_adjusted=p)
+    assert decide(claim(kind), verdict).verdict == told
+
+
+def runs_of(planned, errors):
+    """A table of runs: errors by (shortcut, depth), the same for training and test."""
+    rows = [
+        {
+            "shortcut": shortcut,
+            "depth": depth,
+            "seed": seed,
+            "train_error": error,
+            "test_error": error,
+            "train_images": 1000,
+            "test_images": 500,
+        }
+        for (shortcut, depth), values in errors.items()
+        for seed, error in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def depth():
+    return plan_study(Library(), "digits", "depth")
+
+
+def test_verdicts_on_the_depth_study(depth):
+    errors = {
+        ("none", "20"): [5, 6, 7],
+        ("none", "56"): [60, 70, 80],
+        ("identity", "20"): [2, 2.1, 2.2],
+        ("identity", "56"): [2, 2.1, 2],
+    }
+    plain, residual, better = judge([(depth, runs_of(depth, errors))])
+    assert [v.verdict for v in (plain, residual, better)] == ["supported"] * 3
+    assert plain.effect == pytest.approx(64) and (plain.n_arm, plain.n_than) == (3, 3)
+    raw = [v.p for v in (plain, residual, better)]
+    assert [v.p_adjusted for v in (plain, residual, better)] == pytest.approx(holm(raw))
+
+
+def holm(p):
+    order = np.argsort(p)
+    adjusted = np.maximum.accumulate([min(1, (len(p) - rank) * p[i]) for rank, i in enumerate(order)])
+    return [adjusted[list(order).index(i)] for i in range(len(p))]
+
+
+def test_a_claim_without_runs_says_so(depth):
+    plain, residual, _ = judge(
+        [
+            (
+                depth,
+                runs_of(
+                    depth, {("none", "20"): [5, 6], ("identity", "20"): [1, 2], ("identity", "56"): [1, 2]}
+                ),
+            )
+        ]
+    )
+    assert (plain.verdict, plain.reason) == ("not tested", "0 and 2 runs; 2 of each are needed")
+    assert residual.verdict != "not tested" and residual.p_adjusted == residual.p
+
+
+def test_a_claim_on_arms_that_the_suite_lacks_says_so():
+    planned = plan_study(Library(), "smoke", "depth")
+    smaller = planned.__class__(
+        planned.name,
+        planned.study,
+        {
+            **planned.factors,
+            "depth": planned.factors["depth"].model_copy(
+                update={"levels": planned.factors["depth"].levels[:2]}
+            ),
+        },
+        {k: a for k, a in planned.arms.items() if k[1] != "56"},
+        planned.seeds,
+    )
+    verdicts = judge([(smaller, runs_of(smaller, {("none", "20"): [5, 6]}))])
+    assert all(v.verdict == "not tested" and "no level `56`" in v.reason for v in verdicts)
+
+
+def test_resolution_is_one_image():
+    runs = pd.DataFrame({"test_images": [500, 500]})
+    assert resolution(runs, "test_error") == 0.2
