@@ -5,7 +5,6 @@
 
 SUITE ?= digits
 CORES ?= all
-GPUS := $(words $(wildcard /dev/nvidia[0-9] /dev/nvidia[0-9][0-9]))
 BIN := .venv/bin
 PYTHON ?= python3
 # Commands below find the environment's programs as in an activated shell.
@@ -14,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: report setup test lint lock clean
 
 report: setup
-	@snakemake --cores $(CORES) --resources gpu=$(GPUS) --config suite=$(SUITE) --quiet host reason
+	@snakemake --cores $(CORES) --resources gpu=$$(python -c 'from ablations import gpus; print(gpus.visible())') --config suite=$(SUITE) --quiet host reason
 	@ablations summary --suite $(SUITE)
 
 setup: $(BIN)/.installed

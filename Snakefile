@@ -6,7 +6,7 @@
 #   snakemake --cores 8 --config extra=my                        definitions of your own in my/studies/, ...
 #   snakemake -n                                                 what would be done
 #
-# The DAG follows from the YAML alone. Rules call `ablations VERB` and nothing else.
+# The DAG follows from the YAML alone. Rules call `python -m ablations VERB` and nothing else.
 
 
 include: "workflow/rules/common.smk"
@@ -35,5 +35,5 @@ for study in plan.studies:
 
 onsuccess:
     print(
-        f"Reports lie in report/{suite}/; the verdicts again: ablations summary {options}"
+        f"Reports lie in report/{suite}/; the verdicts again: ablations summary --suite {suite}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -58,7 +59,10 @@ def parser() -> argparse.ArgumentParser:
         )
         each.set_defaults(verb=verb)
         each.add_argument(
-            "--extra", metavar="DIR", help="folder with studies/, suites/, datasets/ of your own"
+            "--extra",
+            metavar="DIR",
+            default=os.environ.get("ABLATIONS_EXTRA") or None,
+            help="folder with studies/, suites/, datasets/ of your own (default: $ABLATIONS_EXTRA)",
         )
         if verb is not list_:
             each.add_argument("--suite", default="digits", help="suite to run in (default: digits)")

@@ -1,42 +1,42 @@
 # Costs of a study's arms, and its table of runs.
-
-
 rule cost:
     input:
-        lambda wildcards: data_files(wildcards.study),
+        data_files,
     output:
-        f"results/{suite}/{{study}}/cost.csv",
+        "results/{suite}/{study}/cost.csv",
     log:
-        f"results/{suite}/logs/cost/{{study}}.log",
+        "results/{suite}/logs/cost/{study}.log",
+    conda:
+        "../envs/ablations.yaml"
     resources:
         mem_mb=2000,
     params:
-        arms=lambda wildcards: [
-            arm.id for arm in plan.studies[wildcards.study].arms.values()
-        ],
+        arms=arms,
     message:
         "Counting MACs and parameters of {wildcards.study}"
     shell:
-        "ablations cost {wildcards.study} {options} > {log} 2>&1"
+        "python -m ablations cost {wildcards.study} --suite {wildcards.suite} > {log} 2>&1"
 
 
 rule collect:
     input:
-        lambda wildcards: arm_tables(wildcards.study),
-        cost=f"results/{suite}/{{study}}/cost.csv",
+        arm_tables,
+        cost="results/{suite}/{study}/cost.csv",
     output:
         runs=report(
-            f"results/{suite}/{{study}}/runs.csv",
+            "results/{suite}/{study}/runs.csv",
             caption="../captions/runs.rst",
             category="{study}",
             labels={"shows": "table of runs"},
         ),
-        history=f"results/{suite}/{{study}}/history.csv",
+        history="results/{suite}/{study}/history.csv",
     log:
-        f"results/{suite}/logs/collect/{{study}}.log",
+        "results/{suite}/logs/collect/{study}.log",
+    conda:
+        "../envs/ablations.yaml"
     params:
-        arms=lambda wildcards: study_slice(wildcards.study),
+        arms=arms,
     message:
         "Collecting the runs of {wildcards.study}"
     shell:
-        "ablations collect {wildcards.study} {options} > {log} 2>&1"
+        "python -m ablations collect {wildcards.study} --suite {wildcards.suite} > {log} 2>&1"

@@ -4,12 +4,10 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from ablations import gpus
 from ablations.config import Library
 from ablations.errors import UserError
 from ablations.plan import content_id, make_plan
-
-# Jobs find `ablations` beside this Python, whether the environment is activated or not.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 suite = config.get("suite", "digits")
 extra = config.get("extra")
@@ -19,34 +17,64 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-# What every verb is told.
-options = f"--suite {suite}" + (f" --extra {extra}" if extra else "")
+# Jobs run this Python and this checkout, whether the environment is activated or not.
+jobs_environment = {
+    "PATH": os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    ),
+    "PYTHONPATH": str(Path(workflow.basedir)),
+    "ABLATIONS_EXTRA": str(extra or ""),
+}
+os.environ.update(jobs_environment)
 
 
 wildcard_constraints:
+    suite=suite,
     study="|".join(plan.studies),
     name="|".join(["report", *plan.studies]),
+
+
+# ---------------------------------------------------------------------------------------- what rules take
 
 
 def report_files(name):
     return [f"report/{suite}/{name}.{ending}" for ending in ("md", "html", "pdf")]
 
 
-def arm_tables(study):
-    return [f"results/{suite}/arms/{job.name}.csv" for job in plan.jobs_of(study)]
+def arm_tables(wildcards):
+    return [
+        f"results/{suite}/arms/{job.name}.csv" for job in plan.jobs_of(wildcards.study)
+    ]
 
 
-def data_files(study):
+def data_files(wildcards):
     return sorted(
-        {f"results/data/{job.arm.data_key}.safetensors" for job in plan.jobs_of(study)}
+        {
+            f"results/data/{job.arm.data_key}.safetensors"
+            for job in plan.jobs_of(wildcards.study)
+        }
     )
 
 
-def report_studies(name):
-    return [planned.name for planned in plan.reported(name)]
+def job_data(wildcards):
+    return f"results/data/{plan.jobs[wildcards.job].arm.data_key}.safetensors"
 
 
-# Slices of the configuration, as params: a job is done again only when its own slice has changed.
+def studies_of(wildcards):
+    return [planned.name for planned in plan.reported(wildcards.name)]
+
+
+# Where there are GPUs, on this machine or on the cluster that takes the jobs, a training job asks for one.
+def gpus_of_a_job(wildcards):
+    local = (
+        workflow.executor_plugin is None
+        or workflow.executor_plugin.common_settings.local_exec
+    )
+    return int(not local or gpus.visible() > 0)
+
+
+# ------------------------------------------------------------------------------------------------- slices
+# of the configuration, as params: a job is done again only when its own slice has changed.
 
 
 def digest(definitions):
@@ -55,8 +83,12 @@ def digest(definitions):
     )
 
 
-def study_slice(study):
-    planned = plan.studies[study]
+def job_seeds(wildcards):
+    return plan.jobs[wildcards.job].seeds
+
+
+def arms(wildcards):
+    planned = plan.studies[wildcards.study]
     return content_id(
         {
             "seeds": planned.seeds,
@@ -65,11 +97,25 @@ def study_slice(study):
     )
 
 
-def report_text(name):
-    studies = [planned.study for planned in plan.reported(name)]
-    return content_id(
-        {
-            "suite": plan.suite.title,
-            "studies": [study.model_dump(mode="json") for study in studies],
-        }
-    )
+def figures(wildcards):
+    return digest(plan.studies[wildcards.study].study.figures)
+
+
+def claims(wildcards):
+    return [digest(planned.study.claims) for planned in plan.reported(wildcards.name)]
+
+
+def text(wildcards):
+    studies = [
+        planned.study.model_dump(mode="json")
+        for planned in plan.reported(wildcards.name)
+    ]
+    return content_id({"suite": plan.suite.title, "studies": studies})
+
+
+# ----------------------------------------------------------------------------------------------- messages
+
+
+def job_name(wildcards):
+    job = plan.jobs[wildcards.job]
+    return f"{job.arm.name}, seeds {', '.join(map(str, job.seeds))}"

@@ -6,9 +6,13 @@ rule prepare:
         "results/logs/prepare/{data}.log",
     benchmark:
         "results/benchmarks/prepare/{data}.tsv"
+    conda:
+        "../envs/ablations.yaml"
     resources:
         mem_mb=4000,
+    params:
+        suite=suite,
     message:
         "Preparing data {wildcards.data}"
     shell:
-        "ablations prepare {options} --data {wildcards.data} > {log} 2>&1"
+        "python -m ablations prepare --data {wildcards.data} --suite {params.suite} > {log} 2>&1"

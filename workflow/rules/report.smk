@@ -1,83 +1,87 @@
 # Figures of a study, verdicts over the claims of a report, and the report.
-
-
 rule figures:
     input:
-        f"results/{suite}/{{study}}/runs.csv",
-        f"results/{suite}/{{study}}/history.csv",
+        "results/{suite}/{study}/runs.csv",
+        "results/{suite}/{study}/history.csv",
     output:
         report(
-            directory(f"report/{suite}/figures/{{study}}"),
+            directory("report/{suite}/figures/{study}"),
             patterns=["{figure}.svg"],
             caption="../captions/figure.rst",
             category="{study}",
             labels={"shows": "{figure}"},
         ),
     log:
-        f"results/{suite}/logs/figures/{{study}}.log",
+        "results/{suite}/logs/figures/{study}.log",
+    conda:
+        "../envs/ablations.yaml"
     params:
-        figures=lambda wildcards: digest(plan.studies[wildcards.study].study.figures),
+        figures=figures,
     message:
         "Drawing the figures of {wildcards.study}"
     shell:
-        "ablations figures {wildcards.study} {options} > {log} 2>&1"
+        "python -m ablations figures {wildcards.study} --suite {wildcards.suite} > {log} 2>&1"
 
 
 rule verdicts:
     input:
         lambda wildcards: expand(
-            f"results/{suite}/{{study}}/runs.csv", study=report_studies(wildcards.name)
+            "results/{{suite}}/{study}/runs.csv", study=studies_of(wildcards)
         ),
     output:
         report(
-            f"results/{suite}/{{name}}-verdicts.csv",
+            "results/{suite}/{name}-verdicts.csv",
             caption="../captions/verdicts.rst",
             category="verdicts",
             labels={"shows": "verdicts of {name}"},
         ),
     log:
-        f"results/{suite}/logs/verdicts/{{name}}.log",
+        "results/{suite}/logs/verdicts/{name}.log",
+    conda:
+        "../envs/ablations.yaml"
     params:
-        claims=lambda wildcards: [
-            digest(plan.studies[s].study.claims)
-            for s in report_studies(wildcards.name)
-        ],
+        claims=claims,
     message:
         "Judging the claims of {wildcards.name}"
     shell:
-        "ablations verdicts {wildcards.name} {options} > {log} 2>&1"
+        "python -m ablations verdicts {wildcards.name} --suite {wildcards.suite} > {log} 2>&1"
 
 
 rule report:
     input:
         lambda wildcards: expand(
-            f"results/{suite}/{{study}}/runs.csv", study=report_studies(wildcards.name)
+            "results/{{suite}}/{study}/runs.csv", study=studies_of(wildcards)
         ),
         lambda wildcards: expand(
-            f"report/{suite}/figures/{{study}}", study=report_studies(wildcards.name)
+            "report/{{suite}}/figures/{study}", study=studies_of(wildcards)
         ),
-        f"results/{suite}/{{name}}-verdicts.csv",
+        "results/{suite}/{name}-verdicts.csv",
         template=workflow.source_path("../../report/template.md.j2"),
+        style=workflow.source_path("../../report/style.css"),
+        paper=workflow.source_path("../../report/paper.typ"),
+        references=workflow.source_path("../../report/references.bib"),
     output:
-        f"report/{suite}/{{name}}.md",
-        f"report/{suite}/{{name}}-runs.csv",
+        "report/{suite}/{name}.md",
+        "report/{suite}/{name}-runs.csv",
         html=report(
-            f"report/{suite}/{{name}}.html",
+            "report/{suite}/{name}.html",
             caption="../captions/report.rst",
             category="report",
             labels={"shows": "{name} (HTML)"},
         ),
         pdf=report(
-            f"report/{suite}/{{name}}.pdf",
+            "report/{suite}/{name}.pdf",
             caption="../captions/report.rst",
             category="report",
             labels={"shows": "{name} (PDF)"},
         ),
     log:
-        f"results/{suite}/logs/report/{{name}}.log",
+        "results/{suite}/logs/report/{name}.log",
+    conda:
+        "../envs/ablations.yaml"
     params:
-        text=lambda wildcards: report_text(wildcards.name),
+        text=text,
     message:
         "Writing the report {wildcards.name}"
     shell:
-        "ablations report {wildcards.name} {options} --only > {log} 2>&1"
+        "python -m ablations report {wildcards.name} --suite {wildcards.suite} --only > {log} 2>&1"
