@@ -3,7 +3,7 @@
 #   snakemake --cores 8 --resources gpu=2                        the suite `digits`
 #   snakemake --cores 8 --resources gpu=2 --config suite=cifar10 another suite
 #   snakemake --cores 8 depth                                    one study, with a report of its own
-#   snakemake --cores 8 --config extra=my                        definitions of your own in my/studies/, ...
+#   snakemake width --cores 8 --config extra=my                  definitions of your own in my/studies/, ...
 #   snakemake -n                                                 what would be done
 #
 # The DAG follows from the YAML alone. Rules call `python -m ablations VERB` and nothing else.
@@ -31,6 +31,16 @@ for study in plan.studies:
             study
         input:
             report_files(study),
+
+
+# A study that this suite cannot run says why when it is asked for.
+for study in plan.unfit:
+
+    rule:
+        name:
+            study
+        input:
+            reason_against(study),
 
 
 onsuccess:

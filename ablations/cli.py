@@ -154,33 +154,34 @@ def plan(options: argparse.Namespace) -> None:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    from ablations.data import prepare
+    from ablations.data import SPLITS, prepare
+    from ablations.plan import data_key
 
-    plan = planned(options)
-    keys = (
-        [options.data]
-        if options.data
-        else list(dict.fromkeys(j.arm.data_key for s in plan.listed for j in plan.jobs_of(s)))
-    )
+    known = library(options)
+    if options.data:
+        datasets = {
+            data_key(name, known.dataset(name)): known.dataset(name) for name in known.names("datasets")
+        }
+        keys = [options.data]
+    else:
+        plan = planned(options)
+        datasets = plan.datasets
+        keys = list(dict.fromkeys(job.arm.data_key for study in plan.listed for job in plan.jobs_of(study)))
     for key in keys:
-        if key not in plan.datasets:
-            raise UserError(f"unknown data key `{key}`; of this suite: {', '.join(plan.datasets)}")
-        prepared = prepare(plan.datasets[key], layout.data(key))
-        sizes = ", ".join(
-            f"{len(getattr(prepared, name)):,} {name}" for name in ("train", "validation", "test")
-        )
-        print(
-            f"{layout.data(key)}: {sizes} images of {'x'.join(map(str, prepared.shape))}, {len(prepared.classes)} classes"
-        )
+        if key not in datasets:
+            raise UserError(f"unknown data key `{key}`; known: {', '.join(datasets)}")
+        prepared = prepare(datasets[key], layout.data(key))
+        sizes = ", ".join(f"{len(getattr(prepared, name)):,} {name}" for name in SPLITS)
+        shape = "x".join(map(str, prepared.shape))
+        print(f"{layout.data(key)}: {sizes} images of {shape}, {len(prepared.classes)} classes")
 
 
 def train(options: argparse.Namespace) -> None:
-    from ablations.files import write_text
-    from ablations.store import Store, table
-
     plan = planned(options)
     if (options.job is None) == (options.study is None):
         raise UserError("name a study, or a job with --job")
+    if options.threads < 1:
+        raise UserError(f"--threads: found {options.threads}; give 1 or more")
     if options.job is not None:
         if options.job not in plan.jobs:
             raise UserError(
@@ -194,19 +195,22 @@ def train(options: argparse.Namespace) -> None:
         work = {arm.id: (arm, options.seeds or study.seeds) for arm in arms.values()}
 
     from ablations import data
+    from ablations.files import write_text
+    from ablations.store import Store, table
     from ablations.training.device import use
     from ablations.training.job import train_arm
 
-    device = use(options.device, options.threads)
-    ready = {}
+    device, store = use(options.device, options.threads), Store(layout.RESULTS)
+    ready: dict[str, data.Prepared] = {}
     for arm, seeds in work.values():
         path = layout.data(arm.data_key)
         if options.job is None and not path.is_file():
             data.prepare(arm.dataset, path)
-        if path not in ready:
-            ready[path] = data.read(path)
-        rows = train_arm(arm, seeds, ready[path], Store(layout.RESULTS), device)
+        if arm.data_key not in ready:
+            ready[arm.data_key] = data.read(path)
+        train_arm(arm, seeds, ready[arm.data_key], store, device)
         if options.job is not None:
+            rows = store.rows(arm, seeds, data.read_header(path))
             write_text(layout.arm_table(options.suite, options.job), table(rows))
 
 
@@ -218,21 +222,27 @@ def parse_level(text: str) -> tuple[str, str]:
 
 
 def cost(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
     from ablations import data
-    from ablations.cost import COLUMNS, count
+    from ablations.cost import count
     from ablations.files import write_text
     from ablations.store import table
 
-    plan = planned(options)
-    study = plan.study(options.study)
+    study = planned(options).study(options.study)
     counted, rows = {}, {}
     for arm in study.arms.values():
-        prepared = data.read(layout.data(arm.data_key))
-        what = (arm.model, prepared.shape, len(prepared.classes))
+        path = layout.data(arm.data_key)
+        header = data.read_header(path)
+        if header is None:
+            raise UserError(
+                f"{path}: no prepared data yet; make it with: ablations prepare --suite {options.suite}"
+            )
+        what = (arm.model, header.shape, header.classes)
         if what not in counted:
             counted[what] = count(*what)
-        rows[arm.id] = {"arm": arm.id, **{name: getattr(counted[what], name) for name in COLUMNS}}
-        print(f"{arm.name:<12} {counted[what]}")
+            print(f"{arm.name:<16} {counted[what]}", flush=True)
+        rows[arm.id] = {"arm": arm.id, **asdict(counted[what])}
     write_text(layout.study_table(options.suite, options.study, "cost"), table(list(rows.values())))
 
 

@@ -1,4 +1,4 @@
-"""Arm tables, histories and costs of a study -> its table of runs and its history. No torch."""
+"""Runs, histories and costs of a study -> its table of runs and its history. No torch."""
 
 from __future__ import annotations
 
@@ -7,35 +7,31 @@ from pathlib import Path
 import pandas as pd
 
 from ablations import layout
+from ablations.data import read_header
 from ablations.errors import UserError
 from ablations.files import write_text
 from ablations.plan import Plan, PlannedStudy
+from ablations.store import Store
 
 
 def collect(plan: Plan, name: str) -> None:
     """Write results/<suite>/<study>/runs.csv, a row a run with its levels, metrics and costs, and history.csv, a
-    row an epoch. Arms that were not trained yet are left out."""
-    planned = plan.study(name)
+    row an epoch. Runs that are not finished are left out."""
+    planned, store = plan.study(name), Store(layout.RESULTS)
     costs = read_table(layout.study_table(plan.suite_name, name, "cost")).set_index("arm")
     rows = []
     for key, arm in planned.arms.items():
-        tables = [layout.arm_table(plan.suite_name, job.name) for job in plan.arm_jobs[arm.id]]
-        found = [read_table(path) for path in tables if path.is_file()]
-        if not found:
-            continue
-        runs = pd.concat(found)
-        runs = runs[runs["seed"].isin(planned.seeds)]
-        levels = pd.DataFrame({"network": arm.name, **planned.levels(key)}, index=runs.index)
-        rows.append(pd.concat([levels, runs], axis=1).join(costs, on="arm"))
+        header = read_header(layout.data(arm.data_key))
+        found = store.rows(arm, planned.seeds, header) if header else []
+        rows += [{"network": arm.name, **planned.levels(key), **row} for row in found]
     if not rows:
-        raise UserError(f"study {name}: no trained arm in {layout.RESULTS / plan.suite_name / 'arms'} yet")
-    table = pd.concat(rows, ignore_index=True)
-    history = pd.concat(
-        [
-            read_table(layout.RESULTS / "runs" / run / "history.csv").assign(run=run)
-            for run in table["run"].drop_duplicates()
-        ]
-    )
+        raise UserError(
+            f"study {name}: {store.folder} holds none of its runs; train them with `snakemake {name}` (after "
+            f"deleting {layout.RESULTS / plan.suite_name / 'arms'}, if the runs were deleted) or `ablations train`"
+        )
+    table = pd.DataFrame(rows).join(costs, on="arm")
+    runs = table["run"].drop_duplicates()
+    history = pd.concat([read_table(store.folder / run / "history.csv").assign(run=run) for run in runs])
     write_table(table, layout.study_table(plan.suite_name, name, "runs"))
     write_table(history, layout.study_table(plan.suite_name, name, "history"))
 
@@ -61,4 +57,5 @@ def read_table(path: Path, **options) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, whole or not at all."""
     write_text(path, table.to_csv(index=False))

@@ -6,38 +6,20 @@ The package brings its own; `Library(extra="my")` looks into `my/studies/` and s
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, create_model, field_validator, model_validator
 from ruamel.yaml import YAML, YAMLError
 
 from ablations.errors import UserError
+from ablations.networks import FAMILIES
+from ablations.schema import Positive, Sequence, Strict, shown, suggestion, validate
 
-Positive = Annotated[int, Field(gt=0)]
 Scalar = bool | int | float | str
-
-
-def Sequence(item: type) -> Any:
-    """A tuple in the type, a list in YAML."""
-    return Annotated[tuple[item, ...], Field(strict=False)]
-
-
-class Strict(BaseModel):
-    """No unknown keys, no silent conversions (`"12"` is no number, `true` is not 1), no NaN; immutable."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 # ------------------------------------------------------------------------------------------ what is trained
@@ -61,26 +43,7 @@ class Dataset(Strict):
         return self
 
 
-class ResNet(Strict):
-    """The CIFAR networks of He et al. 2015, section 4.2: 6n + 2 layers, three stages of n basic blocks."""
-
-    family: Literal["resnet"] = "resnet"
-    depth: int  # weighted layers: the stem, 2 per block, the classifier
-    shortcut: Literal["none", "identity"] = "identity"  # none: the plain network; identity: option A
-    widths: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)] = (16, 32, 64)
-
-    @field_validator("depth")
-    @classmethod
-    def six_n_plus_two(cls, depth: int) -> int:
-        if depth < 8 or depth % 6 != 2:
-            below = max(8, depth - (depth - 2) % 6)
-            near = f"{below} and {below + 6}" if depth > 8 else "8"
-            raise ValueError(f"a network of this family has 6n + 2 layers, n >= 1; valid near it: {near}")
-        return depth
-
-    @property
-    def name(self) -> str:
-        return f"{'plain' if self.shortcut == 'none' else 'resnet'}-{self.depth}"
+Part = Annotated[float, Field(ge=0, le=1)]
 
 
 class Recipe(Strict):
@@ -101,30 +64,38 @@ class Recipe(Strict):
     warmup: Annotated[float, Field(ge=0)] = 0.0  # epochs of linear growth from zero
     crop_padding: Annotated[int, Field(ge=0)] = 0  # pixels of zero padding for random crops
     flip: bool = False  # random horizontal flips
+    regularise_from: Part = 0.0  # dropout and its kin are active in this part of the training only
+    regularise_until: Part = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast, weights stay fp32
 
     @model_validator(mode="after")
     def consistent(self) -> Recipe:
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"`milestones` must rise, found {list(self.milestones)}")
+        if self.regularise_from > self.regularise_until:
+            raise ValueError("`regularise_from` is after `regularise_until`")
         if self.warmup > self.epochs:
             raise ValueError(f"`warmup` is longer than the training: {self.warmup} > {self.epochs} epochs")
         return self
 
 
-def changes(kind: type[Strict]) -> type[Strict]:
-    """The same fields, each optional: what a suite or study sets of a recipe or model."""
-    fields = {name: (Annotated[f.annotation, f], None) for name, f in kind.model_fields.items()}
-    return create_model(f"{kind.__name__}Changes", __base__=Strict, **fields)
+def changes(name: str, *kinds: type[Strict]) -> type[Strict]:
+    """The fields of these types, each optional: what a suite or study sets of a recipe or model. Where several
+    types share a field, its value is checked with the arm it ends in."""
+    fields: dict[str, Any] = {}
+    for kind in kinds:
+        for key, field in kind.model_fields.items():
+            fields[key] = (Any, None) if key in fields else (Annotated[field.annotation, field], None)
+    return create_model(name, __base__=Strict, **fields)
 
 
-ModelChanges = changes(ResNet)
-RecipeChanges = changes(Recipe)
+ModelChanges = changes("ModelChanges", *FAMILIES.values())
+RecipeChanges = changes("RecipeChanges", Recipe)
 
 
 def set_fields(part: Strict) -> dict[str, Any]:
     """Only what the file spelled out."""
-    return {key: value for key, value in part.model_dump().items() if key in part.model_fields_set}
+    return part.model_dump(exclude_unset=True)
 
 
 # ------------------------------------------------------------------------------------------ what is compared
@@ -147,11 +118,8 @@ class Factor(Strict):
 
 def settable() -> dict[str, str]:
     """Path of every field of model and recipe, by its bare name and by its path."""
-    paths = [
-        f"{part}.{name}"
-        for part, kind in (("model", ResNet), ("recipe", Recipe))
-        for name in kind.model_fields
-    ]
+    kinds = (("model", ModelChanges), ("recipe", Recipe))
+    paths = [f"{part}.{name}" for part, kind in kinds for name in kind.model_fields]
     return {key: path for path in paths for key in (path, path.partition(".")[2])}
 
 
@@ -198,6 +166,12 @@ def label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+# Columns of the table of runs, beside its factors.
+COLUMNS = {
+    "study", "network", "run", "arm", "seed", "status", "epoch", "step", "seconds", "epochs_trained",
+    "images_per_second", "macs", "norm_ops", "parameters", "activations", "device", "threads", "torch", "python",
+    "packages", "commit", "dirty", "train_images", "validation_images", "test_images",
+}  # fmt: skip
 METRICS = {
     "train_error": "training error (%)",
     "train_loss": "training loss",
@@ -206,10 +180,7 @@ METRICS = {
     "test_error": "test error (%)",
     "test_loss": "test loss",
 }
-Metric = Literal[
-    "train_error", "train_loss", "validation_error", "validation_loss", "test_error", "test_loss"
-]
-assert set(METRICS) == set(get_args(Metric))
+Metric = Literal[*METRICS]
 
 
 class Claim(Strict):
@@ -239,6 +210,10 @@ class Figure(Strict):
 
     @model_validator(mode="after")
     def axes(self) -> Figure:
+        if not self.y:
+            raise ValueError("`y` needs at least one metric")
+        if self.kind == "levels" and self.x is None:
+            raise ValueError("a figure of levels takes a factor as `x`")
         if self.kind == "cost" and self.x not in ("macs", "parameters"):
             raise ValueError(f"`x` of a cost figure is macs or parameters, found {shown(self.x)}")
         if self.kind == "curves" and (self.panels is None or len(self.y) != 1):
@@ -269,15 +244,27 @@ class Study(Strict):
             raise ValueError("expected factors with their levels, such as `depth: [8, 20]`")
         parsed = {}
         for name, levels in factors.items():
+            if name in COLUMNS:
+                raise ValueError(
+                    f"{name}: the table of runs has a column of this name; call the factor otherwise"
+                )
             try:
                 parsed[name] = levels if isinstance(levels, Factor) else parse_factor(name, levels)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
+        set_by: dict[str, str] = {}
+        for name, factor in parsed.items():
+            for path in {path for level in factor.levels for path in level.settings}:
+                if path in set_by:
+                    raise ValueError(f"factors {set_by[path]} and {name} both set {path}")
+                set_by[path] = name
         return parsed
 
     @model_validator(mode="after")
     def known_factors(self) -> Study:
         for name, claim in self.claims.items():
+            if claim.arm == claim.than:
+                raise ValueError(f"claims.{name}: `arm` and `than` are the same arm")
             for side in ("arm", "than"):
                 if set(getattr(claim, side)) != set(self.factors):
                     raise ValueError(
@@ -320,15 +307,23 @@ class Suite(Strict):
 
 # ------------------------------------------------------------------------------------------ reading YAML
 
+# Files, folders and rules are called after definitions; these are taken.
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*|[a-z0-9][a-z0-9_]*")
+RESERVED = {
+    "all", "report", "prepare", "train", "cost", "collect", "figures", "verdicts",  # rules
+    "data", "runs", "logs", "benchmarks", "downloads", "arms", "captions", "example",  # folders
+}  # fmt: skip
 KINDS: dict[str, type[Strict]] = {"studies": Study, "suites": Suite, "datasets": Dataset}
 SINGULAR = {"studies": "study", "suites": "suite", "datasets": "data set"}
 PACKAGE = Path(__file__).parent
+TEMPLATES = PACKAGE.parent / "report"  # of the checkout: the report's template, style and bibliography
 
 
 class Library:
     """Studies, suites and data sets by name: those of the package and those of a folder of the user's own."""
 
     def __init__(self, extra: str | Path | None = None):
+        self.extra = str(extra) if extra is not None else None
         self.folders = [PACKAGE]
         if extra is not None:
             if not any((Path(extra) / kind).is_dir() for kind in KINDS):
@@ -337,7 +332,8 @@ class Library:
         self._read = cache(self._read)
 
     def names(self, kind: str) -> list[str]:
-        return sorted({path.stem for folder in self.folders for path in (folder / kind).glob("*.yaml")})
+        found = (path for folder in self.folders for path in (folder / kind).glob("*.yaml"))
+        return sorted({path.stem for path in found if path.is_file()})
 
     def path(self, kind: str, name: str) -> Path:
         """The file of a definition; the user's own folder wins. UserError for an unknown name."""
@@ -358,9 +354,32 @@ class Library:
     def dataset(self, name: str) -> Dataset:
         return self._read("datasets", name)
 
+    @property
+    def bibliographies(self) -> list[Path]:
+        """The package's references and, where there is one, references.bib of the user's own folder."""
+        own = [folder / "references.bib" for folder in self.folders[1:]]
+        return [TEMPLATES / "references.bib", *(path for path in own if path.is_file())]
+
+    def check_sources(self, study: Study, path: Path) -> None:
+        """UserError for a citation that no bibliography has."""
+        known = re.findall(
+            r"^@\w+\{([^,\s]+),", "".join(b.read_text() for b in self.bibliographies), re.MULTILINE
+        )
+        cited = {f"claims.{name}.source": claim.source for name, claim in study.claims.items()}
+        cited |= {f"background: @{key}": key for key in re.findall(r"@([A-Za-z][\w:-]*)", study.background)}
+        for place, key in cited.items():
+            if key not in known:
+                where = " or ".join(str(b) for b in self.bibliographies)
+                raise UserError(f"{path}: {place}: `{key}` is not in {where}{suggestion(key, known)}")
+
     def _read(self, kind: str, name: str) -> Any:
         path = self.path(kind, name)
-        return validate(KINDS[kind], read_yaml(path), path)
+        if not NAME.fullmatch(name) or name in RESERVED:
+            raise UserError(f"{path}: `{name}` cannot be a name here: take small letters, digits and dashes")
+        definition = validate(KINDS[kind], read_yaml(path), path)
+        if isinstance(definition, Study):
+            self.check_sources(definition, path)
+        return definition
 
 
 def read_yaml(path: Path) -> Any:
@@ -374,51 +393,3 @@ def read_yaml(path: Path) -> Any:
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split("\n")[0].split())
         raise UserError(f"{path}{where}: not valid YAML: {problem}") from None
-
-
-def validate(kind: type[Strict], raw: Any, where: Path | str) -> Any:
-    """`raw` as a frozen `kind`. UserError lists every fault with its key path."""
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        faults = [fault(kind, details) for details in error.errors()]
-        raise UserError("\n".join(f"{where}: {line}" for line in dict.fromkeys(faults))) from None
-
-
-def fault(kind: type[Strict], details: Mapping[str, Any]) -> str:
-    """One line: key path, what was found, what is allowed."""
-    place = [str(part) for part in details["loc"] if not str(part).startswith(("function-", "tagged-"))]
-    path = ".".join(place)
-    if details["type"] == "extra_forbidden":
-        known = known_keys(kind, place[:-1])
-        return f"{path}: unknown key{suggestion(place[-1], known)}; allowed: {', '.join(known)}"
-    if details["type"] == "missing":
-        return f"{path}: missing"
-    if not place and details["type"] == "model_type":
-        return f"expected a mapping with the keys {', '.join(kind.model_fields)}; found {shown(details['input'])}"
-    message = details["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
-    if isinstance(details["input"], str | int | float | bool | None):
-        message = f"found {shown(details['input'])}; {message}"
-    return f"{path}: {message}" if place else message
-
-
-def known_keys(kind: type[Strict], place: Iterable[str]) -> list[str]:
-    """The fields allowed at a key path."""
-    for part in place:
-        field = kind.model_fields.get(part)
-        if field is None:
-            continue  # a name in a dict: its value has the dict's value type, found below
-        candidates = [field.annotation, *get_args(field.annotation)]
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, Strict)]
-        kind = models[0] if models else kind
-    return list(kind.model_fields)
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" (did you mean `{close[0]}`?)" if close else ""
-
-
-def shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,9 @@ def parquet(dataset: Dataset) -> Source:
             raise UserError(f"{folder}: no {split}*.parquet here")
         read = [read_parquet(file) for file in files]
         classes = classes or read[0][1]
+        shapes = {r[0].images.shape[1:] for r in read} | {p.images.shape[1:] for p in parts}
+        if len(shapes) > 1:
+            raise UserError(f"{folder}: images of different sizes: {', '.join(map(str, sorted(shapes)))}")
         parts.append(
             Images(*(np.concatenate([getattr(r[0], a) for r in read]) for a in ("images", "labels")))
         )
@@ -130,7 +134,16 @@ def read_parquet(file: Path) -> tuple[Images, tuple[str, ...] | None]:
         raise UserError(
             f"{file}: expected columns `img` (or `image`) and `label`, found {', '.join(table.column_names)}"
         )
-    images = []
+    kind, labels = table.schema.field(column).type, table["label"]
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        raise UserError(f"{file}: column `{column}`: expected {{bytes, path}}, found {kind}")
+    if not pa.types.is_integer(labels.type) or labels.null_count or not len(labels):
+        found = f"{len(labels)} values of type {labels.type}, {labels.null_count} of them missing"
+        raise UserError(f"{file}: column `label`: expected an integer for every image, found {found}")
+    labels = labels.to_numpy().astype(np.int64)
+    if labels.min() < 0:
+        raise UserError(f"{file}: row {labels.argmin()}: label {labels.min()}; labels count from 0")
+    images: list[np.ndarray] = []
     for row, encoded in enumerate(pa.compute.struct_field(table[column], "bytes").to_pylist()):
         try:
             images.append(np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB")))
@@ -140,7 +153,6 @@ def read_parquet(file: Path) -> tuple[Images, tuple[str, ...] | None]:
             raise UserError(
                 f"{file}: row {row}: image of {size(images[-1])} pixels, the first has {size(images[0])}"
             )
-    labels = table["label"].to_numpy().astype(np.int64)
     features = (
         json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
         .get("info", {})
@@ -171,16 +183,9 @@ def prepare(dataset: Dataset, path: Path) -> Prepared:
     train, validation, test = split(source, dataset)
     if dataset.noise:
         train, validation, test = noisy((train, validation, test), dataset.noise)
-    scaled = train.images.astype(np.float64) / 255
-    prepared = Prepared(
-        train,
-        validation,
-        test,
-        source.classes,
-        mean=tuple(scaled.mean(axis=(0, 2, 3)).tolist()),
-        std=tuple(scaled.std(axis=(0, 2, 3)).tolist()),
-        fingerprint=fingerprint((train, validation, test), source.classes),
-    )
+    mean, std = statistics(train)
+    parts = (train, validation, test)
+    prepared = Prepared(*parts, source.classes, mean, std, fingerprint(parts, source.classes, mean, std))
     write(prepared, path)
     return prepared
 
@@ -237,9 +242,24 @@ def noisy(parts: tuple[Images, ...], noise: float) -> list[Images]:
 # ------------------------------------------------------------------------------------------ the file
 
 
-def fingerprint(parts: tuple[Images, ...], classes: tuple[str, ...]) -> str:
-    """SHA-256 over every array (name, type, shape, bytes) and the class names."""
-    digest = hashlib.sha256(json.dumps(classes).encode())
+def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel on the scale 0 to 1, from whole-number counts of the 256
+    values: the same to the last bit on every machine."""
+    values = np.arange(256)
+    mean, std = [], []
+    for channel in range(images.images.shape[1]):
+        counts = np.bincount(images.images[:, channel].ravel(), minlength=256)
+        n, total, squares = (int((counts * values**power).sum()) for power in (0, 1, 2))
+        mean.append(total / n / 255)
+        std.append(math.sqrt(n * squares - total**2) / n / 255)
+    return tuple(mean), tuple(std)
+
+
+def fingerprint(
+    parts: tuple[Images, ...], classes: tuple[str, ...], mean: tuple[float, ...], std: tuple[float, ...]
+) -> str:
+    """SHA-256 over every array (name, type, shape, bytes), the class names, mean and standard deviation."""
+    digest = hashlib.sha256(json.dumps([classes, mean, std]).encode())
     for name, each in zip(SPLITS, parts, strict=True):
         for array in (each.images, each.labels):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -248,6 +268,7 @@ def fingerprint(parts: tuple[Images, ...], classes: tuple[str, ...]) -> str:
 
 
 def write(prepared: Prepared, path: Path) -> None:
+    """Write a prepared file, whole or not at all."""
     from safetensors.numpy import save_file
 
     arrays = {}
@@ -278,21 +299,35 @@ def read(path: Path) -> Prepared:
         raise UserError(f"{path}: no prepared data here; make it with: ablations prepare") from None
     except (SafetensorError, AttributeError, KeyError, ValueError) as error:
         raise damaged(path, str(error)) from None
-    if fingerprint(parts, classes) != stated:
+    if fingerprint(parts, classes, mean, std) != stated:
         raise damaged(path, "its content does not match its fingerprint")
     return Prepared(*parts, classes, mean, std, stated)
 
 
-def read_fingerprint(path: Path) -> str | None:
-    """The fingerprint that a prepared file states, unverified; None where there is no such file yet."""
+@dataclass(frozen=True)
+class Header:
+    """What a prepared file says of itself, unverified: its fingerprint, the number of images of each part, the
+    shape of an image (channels, height, width) and the number of classes."""
+
+    fingerprint: str
+    sizes: dict[str, int]
+    shape: tuple[int, int, int]
+    classes: int
+
+
+def read_header(path: Path) -> Header | None:
+    """The header of a prepared file; None where there is no such file yet. UserError where it is damaged."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="numpy") as file:
-            return json.loads(file.metadata()["fingerprint"])
-    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+            header = {key: json.loads(value) for key, value in file.metadata().items()}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in SPLITS}
+        sizes = {name: shape[0] for name, shape in shapes.items()}
+        return Header(header["fingerprint"], sizes, shapes["train"][1:], len(header["classes"]))
+    except (SafetensorError, AttributeError, TypeError, KeyError, ValueError) as error:
         raise damaged(path, str(error)) from None
 
 

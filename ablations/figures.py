@@ -19,7 +19,7 @@ from ablations import layout
 from ablations.collect import read_runs, read_table, write_table
 from ablations.config import METRICS, Factor, Figure
 from ablations.plan import Plan, PlannedStudy
-from ablations.statistics import mean_interval
+from ablations.statistics import mean_interval, resolution
 
 # Okabe & Ito's colours, distinct for colour-blind readers, for levels that are words; levels that are numbers
 # take a scale from light to dark.
@@ -65,8 +65,8 @@ def draw_levels(
         for number, (level, colour) in enumerate(colours(planned.factors[figure.colour]).items()):
             of_level = runs[runs[figure.colour] == level]
             shift = 0.12 * (number - (len(planned.factors[figure.colour].levels) - 1) / 2)
-            groups = [of_level.loc[of_level[figure.x] == x, metric].to_numpy(float) for x in levels]
-            points(ax, np.arange(len(levels)) + shift, groups, colour, f"{figure.colour} {level}")
+            groups = [of_level[of_level[figure.x] == x] for x in levels]
+            points(ax, np.arange(len(levels)) + shift, groups, metric, colour, f"{figure.colour} {level}")
         ax.set_xticks(range(len(levels)), levels)
         ax.set(xlabel=words(figure.x), ylabel=METRICS[metric], ylim=(0, None))
     legend(axes)
@@ -82,10 +82,11 @@ def draw_cost(
     for ax, metric in zip(axes, figure.y, strict=True):
         ax.set_xscale("log")
         for level, colour in colours(planned.factors[figure.colour]).items():
-            by_arm = runs[runs[figure.colour] == level].groupby("arm", sort=False)
-            cost = by_arm[figure.x].first().sort_values()
-            groups = [by_arm.get_group(arm)[metric].to_numpy(float) for arm in cost.index]
-            points(ax, cost.to_numpy(float), groups, colour, f"{figure.colour} {level}")
+            of_level = runs[runs[figure.colour] == level]
+            arms = [arm for _, arm in of_level.groupby(list(planned.factors), observed=True)]
+            arms.sort(key=lambda arm: arm[figure.x].iloc[0])
+            costs = np.array([arm[figure.x].iloc[0] for arm in arms], dtype=float)
+            points(ax, costs, arms, metric, colour, f"{figure.colour} {level}")
         name_costs(ax, planned, figure, runs, metric)
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
@@ -102,7 +103,7 @@ def name_costs(ax: Axes, planned: PlannedStudy, figure: Figure, runs: pd.DataFra
         levels = dict.fromkeys(
             " ".join(f"{words(name)} {row[name]}" for name in others) for _, row in equal.iterrows()
         )
-        height = equal.groupby("arm")[metric].mean().max()
+        height = equal.groupby(list(planned.factors), observed=True)[metric].mean().max()
         place = {"xytext": (-5, 5), "textcoords": "offset points", "ha": "right"}
         ax.annotate(" / ".join(levels), (cost, height), fontsize=7, color="#57606a", **place)
 
@@ -143,17 +144,27 @@ def panels(count: int, share: bool = False) -> list[Axes]:
     return list(axes[0])
 
 
-def points(ax: Axes, x: np.ndarray, groups: list[np.ndarray], colour: str, name: str) -> None:
-    """Every value a dot, the means joined by a line, their 95 % intervals as bars (none for a single seed)."""
+def points(ax: Axes, x: np.ndarray, groups: list[pd.DataFrame], metric: str, colour: str, name: str) -> None:
+    """Every run of a group a dot, the means joined by a line, their 95 % intervals as bars (none for a single
+    run)."""
+    means = []
     for place, group in zip(x, groups, strict=True):
+        values = group[metric].to_numpy(float)
         ax.plot(
-            np.full(len(group), place), group, "o", color=colour, markersize=3.5, alpha=0.4, markeredgewidth=0
+            np.full(len(values), place),
+            values,
+            "o",
+            color=colour,
+            markersize=3.5,
+            alpha=0.4,
+            markeredgewidth=0,
         )
-    there = [(place, *mean_interval(group)) for place, group in zip(x, groups, strict=True) if len(group)]
-    places, means, low, high = np.array(there).T if there else np.empty((4, 0))
-    half = np.nan_to_num([means - low, high - means])
+        if len(values):
+            means.append((place, *mean_interval(values, resolution(group, metric))))
+    places, centres, low, high = np.array(means).T if means else np.empty((4, 0))
+    half = np.nan_to_num([centres - low, high - centres])
     ax.errorbar(
-        places, means, half, color=colour, linewidth=1.4, capsize=2.5, elinewidth=0.9, label=words(name)
+        places, centres, half, color=colour, linewidth=1.4, capsize=2.5, elinewidth=0.9, label=words(name)
     )
 
 

@@ -21,9 +21,9 @@ def overview(plan: Plan, studies: list[str]) -> str:
         lines += ["", f"{name}: {study.study.title}"]
         lines.append(f"  {'arm':<28} {'runs':>5} {'cached':>7} {'MACs/image':>11} {'MACs/run':>9}")
         for key, arm in study.arms.items():
-            macs, work = costs(arm)
-            fingerprint = data.read_fingerprint(layout.data(arm.data_key)) or "not prepared"
-            of_arm = [Run(arm, seed, fingerprint) for seed in study.seeds]
+            header = data.read_header(layout.data(arm.data_key))
+            of_arm = [Run(arm, seed, header.fingerprint if header else "") for seed in study.seeds]
+            macs, work = costs(arm, header)
             runs |= {run.id: (run, work) for run in of_arm}
             cached = sum(store.metrics(run) is not None for run in of_arm)
             levels = " ".join(f"{factor}={level}" for factor, level in study.levels(key).items())
@@ -42,16 +42,14 @@ def overview(plan: Plan, studies: list[str]) -> str:
     return "\n".join(lines)
 
 
-def costs(arm: Arm) -> tuple[int | None, float | None]:
+def costs(arm: Arm, header: data.Header | None) -> tuple[int | None, float | None]:
     """MACs of an image, and of the training of a run; None before the data are prepared."""
-    path = layout.data(arm.data_key)
-    if not path.is_file():
+    if header is None:
         return None, None
     from ablations.cost import count
 
-    prepared = data.read(path)
-    macs = count(arm.model, prepared.shape, len(prepared.classes)).macs
-    steps = arm.recipe.epochs * (len(prepared.train) // arm.recipe.batch_size)
+    macs = count(arm.model, header.shape, header.classes).macs
+    steps = arm.recipe.epochs * (header.sizes["train"] // arm.recipe.batch_size)
     return macs, 3.0 * macs * steps * arm.recipe.batch_size
 
 

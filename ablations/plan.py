@@ -8,34 +8,32 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from ablations.config import (
-    PACKAGE,
     Dataset,
     Factor,
     Level,
     Library,
     Recipe,
-    ResNet,
     Scalar,
-    Strict,
     Study,
     Suite,
-    fault,
     label,
     parse_factor,
     set_fields,
-    suggestion,
 )
 from ablations.errors import UserError
+from ablations.networks import Network, family
+from ablations.schema import Strict, fault, suggestion
 
 # Raised when the same model, recipe, data and seed would give other numbers than before. A changed default
 # of a model or recipe field counts as such a change: defaults are left out of the hash (see `content_id`).
 ENGINE_VERSION = 1
+# The same for the preparation of data: its splits, its noise.
+PREPARATION_VERSION = 1
 
 
 def content_id(content: Mapping[str, Any]) -> str:
@@ -50,11 +48,20 @@ def identity(part: Strict, without: set[str] = frozenset()) -> dict[str, Any]:
     return part.model_dump(mode="json", exclude_defaults=True, exclude=without)
 
 
+def prepared_identity(dataset: Dataset) -> dict[str, Any]:
+    return {"version": PREPARATION_VERSION, **identity(dataset, without={"title"})}
+
+
+def data_key(name: str, dataset: Dataset) -> str:
+    """Names the prepared data file: a changed definition is another file."""
+    return f"{name}-{content_id(prepared_identity(dataset))[:8]}"
+
+
 @dataclass(frozen=True)
 class Arm:
     """One network with one recipe on one data set. Arms of different studies may be the same."""
 
-    model: ResNet
+    model: Network
     recipe: Recipe
     dataset: Dataset
     dataset_name: str
@@ -67,14 +74,13 @@ class Arm:
                 "engine": ENGINE_VERSION,
                 "model": {"family": self.model.family, **identity(self.model)},
                 "recipe": identity(self.recipe),
-                "dataset": identity(self.dataset, without={"title"}),
+                "dataset": prepared_identity(self.dataset),
             }
         )
 
     @cached_property
     def data_key(self) -> str:
-        """Names the prepared data file: a changed definition is another file."""
-        return f"{self.dataset_name}-{content_id(identity(self.dataset, without={'title'}))[:8]}"
+        return data_key(self.dataset_name, self.dataset)
 
     @property
     def name(self) -> str:
@@ -165,6 +171,8 @@ class Plan:
     suite_name: str
     suite: Suite
     studies: Mapping[str, PlannedStudy]
+    unfit: Mapping[str, str]  # studies that the suite does not list and cannot run, with the reason
+    library: Library
 
     @cached_property
     def jobs(self) -> dict[str, Job]:
@@ -204,6 +212,8 @@ class Plan:
         return list(self.suite.studies)
 
     def study(self, name: str) -> PlannedStudy:
+        if name in self.unfit:
+            raise UserError(self.unfit[name])
         if name not in self.studies:
             known = ", ".join(self.studies)
             raise UserError(f"unknown study `{name}`{suggestion(name, self.studies)}; known: {known}")
@@ -230,8 +240,15 @@ def make_plan(library: Library, suite_name: str) -> Plan:
             raise UserError(
                 f"{where}: studies.{name}: unknown study{suggestion(name, names)}; known: {', '.join(names)}"
             )
-    ordered = [*suite.studies, *(name for name in names if name not in suite.studies)]
-    return Plan(suite_name, suite, {name: plan_study(library, suite_name, name) for name in ordered})
+    studies = {name: plan_study(library, suite_name, name) for name in suite.studies}
+    unfit = {}
+    for name in names:
+        if name not in studies:
+            try:
+                studies[name] = plan_study(library, suite_name, name)
+            except UserError as error:
+                unfit[name] = str(error)
+    return Plan(suite_name, suite, studies, unfit, library)
 
 
 def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
@@ -257,10 +274,16 @@ def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
     arms = {}
     for levels in itertools.product(*(factor.levels for factor in factors.values())):
         key = tuple(level.label for level in levels)
-        model, recipe = (
-            settled(kind, part, base[part], levels, name, factors)
-            for kind, part in ((ResNet, "model"), (Recipe, "recipe"))
-        )
+        try:
+            model_fields, recipe_fields = (
+                with_levels(base[part], part, levels) for part in ("model", "recipe")
+            )
+            model = settle(family(model_fields), model_fields, "model")
+            recipe = settle(Recipe, recipe_fields, "recipe")
+        except ValueError as error:
+            arm = ", ".join(f"{factor} = {level}" for factor, level in zip(factors, key, strict=True))
+            files = f"{library.path('studies', name)} in {where}"
+            raise UserError(f"{files}: arm {arm}: {error}") from None
         arms[key] = Arm(model, recipe, dataset, dataset_name)
     seeds = (special and special.seeds) or suite.seeds
     return PlannedStudy(name, study, factors, arms, tuple(range(seeds)))
@@ -281,28 +304,19 @@ def narrowed(study: Study, name: str, levels: Any) -> Factor:
     return Factor(field=None, levels=tuple(by_label[label(value)] for value in levels))
 
 
-def settled(
-    kind: type[Strict],
-    part: str,
-    base: Mapping[str, Any],
-    levels: tuple[Level, ...],
-    study: str,
-    factors: Mapping[str, Factor],
-) -> Any:
-    """The model or recipe of an arm. UserError names the arm whose combination is not valid."""
-    fields = dict(base)
-    for level in levels:
-        fields |= {
-            path.partition(".")[2]: v for path, v in level.settings.items() if path.startswith(f"{part}.")
-        }
+def with_levels(fields: Mapping[str, Any], part: str, levels: tuple[Level, ...]) -> dict[str, Any]:
+    """The fields of `part`, model or recipe, as the levels of an arm set them."""
+    changed = {path: value for level in levels for path, value in level.settings.items()}
+    return {
+        **fields,
+        **{p.removeprefix(f"{part}."): v for p, v in changed.items() if p.startswith(f"{part}.")},
+    }
+
+
+def settle(kind: type[Strict], fields: Mapping[str, Any], part: str) -> Any:
+    """A model or recipe from its fields. ValueError with every fault where they do not go together."""
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
-        arm = ", ".join(f"{name} = {level.label}" for name, level in zip(factors, levels, strict=True))
-        faults = dict.fromkeys(fault(kind, details) for details in error.errors())
-        raise UserError("\n".join(f"study {study}, arm {arm}: {part}.{line}" for line in faults)) from None
-
-
-def package_root() -> Path:
-    """The checkout: where the report's template, style and bibliography lie."""
-    return PACKAGE.parent
+        faults = (f"{part}{'.' if d['loc'] else ': '}{fault(kind, d)}" for d in error.errors())
+        raise ValueError("; ".join(dict.fromkeys(faults))) from None

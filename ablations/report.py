@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-import subprocess
 from collections import Counter
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import jinja2
@@ -13,19 +14,18 @@ import pandas as pd
 
 from ablations import layout
 from ablations.collect import read_runs, read_table, write_table
-from ablations.config import METRICS, Claim, Recipe
-from ablations.errors import UserError
-from ablations.files import write_bytes, write_text
-from ablations.plan import Plan, PlannedStudy, package_root
-from ablations.statistics import judge, mean_interval, resolution
-
-TEMPLATES = package_root() / "report"
+from ablations.config import METRICS, TEMPLATES, Claim, Figure
+from ablations.plan import Plan, PlannedStudy
+from ablations.statistics import Verdict, judge, mean_interval, of_arm, resolution
+from ablations.typesetting import Typesetter
 
 
 def write_verdicts(plan: Plan, name: str) -> None:
     """Judge the claims of a report's studies: results/<suite>/<report>-verdicts.csv."""
     verdicts = judge((planned, read_runs(plan.suite_name, planned)) for planned in plan.reported(name))
-    write_table(pd.DataFrame([vars(verdict) for verdict in verdicts]), layout.verdicts(plan.suite_name, name))
+    columns = [field.name for field in fields(Verdict)]
+    table = pd.DataFrame([vars(verdict) for verdict in verdicts], columns=columns)
+    write_table(table, layout.verdicts(plan.suite_name, name))
 
 
 def write_report(plan: Plan, name: str) -> None:
@@ -37,13 +37,15 @@ def write_report(plan: Plan, name: str) -> None:
         comment_start_string="{##",
         comment_end_string="##}",
     )
+    environment.filters |= {"json": lambda text: json.dumps(text, ensure_ascii=False), "cell": cell}
     source = environment.get_template("template.md.j2").render(context)
     folder = layout.report(plan.suite_name, name, "md").parent
     folder.mkdir(parents=True, exist_ok=True)
     write_table(context["table"], folder / f"{name}-runs.csv")
-    write_markdown(source, context, folder / f"{name}.md")
-    write_html(source, folder / f"{name}.html")
-    write_pdf(source, folder / f"{name}.pdf")
+    typesetter = Typesetter(source, folder, plan.library.bibliographies)
+    typesetter.markdown(f"{name}.md", context["title"], context["subtitle"])
+    typesetter.html(f"{name}.html")
+    typesetter.pdf(f"{name}.pdf")
 
 
 # ------------------------------------------------------------------------------------------ what it says
@@ -57,13 +59,13 @@ def gather(plan: Plan, name: str) -> dict[str, Any]:
         study_context(plan, planned, tables[planned.name], verdicts) for planned in plan.reported(name)
     ]
     runs = pd.concat([table.assign(study=study) for study, table in tables.items()], ignore_index=True)
+    extra = plan.library.extra
     told = Counter(row["verdict"] for row in verdicts)
     first = next(iter(plan.reported(name)))
     levels = " ".join(f"{factor}={level}" for factor, level in first.levels(next(iter(first.arms))).items())
     return {
         "title": "Ablations of convolutional networks" if name == "report" else first.study.title,
-        "suite": plan.suite,
-        "suite_name": plan.suite_name,
+        "subtitle": f"Suite `{plan.suite_name}`: {plan.suite.title}",
         "verdicts": verdicts,
         "counts": ", ".join(f"{count} {verdict}" for verdict, count in told.items()).capitalize()
         or "No verdicts",
@@ -74,9 +76,10 @@ def gather(plan: Plan, name: str) -> dict[str, Any]:
         "studies": studies,
         "seeds": " or ".join(dict.fromkeys(str(len(planned.seeds)) for planned in plan.reported(name))),
         "environments": environments(runs),
-        "repeat_all": f"snakemake --cores all --config suite={plan.suite_name}"
-        + ("" if name == "report" else f" {name}"),
-        "repeat_one": f"ablations train {first.name} {levels} --seeds 0 --suite {plan.suite_name}",
+        "repeat_all": f"snakemake {'' if name == 'report' else f'{name} '}--cores all --config suite={plan.suite_name}"
+        + (f" extra={extra}" if extra else ""),
+        "repeat_one": f"ablations train {first.name} {levels} --seeds 0 --suite {plan.suite_name}"
+        + (f" --extra {extra}" if extra else ""),
         "table": runs[["study", *(column for column in runs if column != "study")]],
     }
 
@@ -97,6 +100,7 @@ def read_verdicts(plan: Plan, name: str) -> list[dict[str, Any]]:
                 "verdict": row["verdict"],
                 "reason": row["reason"] if isinstance(row["reason"], str) else "",
                 "effect": effect,
+                "margin": f"{claim.margin:g}{unit}",
                 "p": p_value(row["p_adjusted"]) if tested else "–",
                 "n": f"{row['n_arm']}, {row['n_than']}" if tested else "–",
                 "published": claim.published,
@@ -130,7 +134,7 @@ def study_context(
         "question": planned.study.question,
         "background": planned.study.background,
         "factors": [factor.replace("_", " ") for factor in planned.factors],
-        "arms": [arm_row(key, runs[runs["arm"] == arm.id]) for key, arm in planned.arms.items()],
+        "arms": [arm_row(key, of_arm(planned, runs, key)) for key in planned.arms],
         "figures": [
             {
                 "width": "60%" if len(figure.y) == 1 and figure.kind != "curves" else "100%",
@@ -164,7 +168,8 @@ def arm_row(key: tuple[str, ...], runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def caption(figure: Any, planned: PlannedStudy) -> str:
+def caption(figure: Figure, planned: PlannedStudy) -> str:
+    """What a figure shows, how many seeds, and what its marks are."""
     shown = (
         "thin lines are runs, thick lines their means"
         if figure.kind == "curves"
@@ -174,32 +179,44 @@ def caption(figure: Any, planned: PlannedStudy) -> str:
 
 
 def methods(planned: PlannedStudy, runs: pd.DataFrame) -> str:
-    """Data and recipe of a study in words; fields that the study varies are left to its table."""
-    arm = next(iter(planned.arms.values()))
-    sizes = runs.iloc[0]
-    recipe, varied = (
-        arm.recipe,
-        {path for factor in planned.factors.values() for level in factor.levels for path in level.settings},
-    )
-    shown = {
-        name: getattr(recipe, name)
-        for name in Recipe.model_fields
-        if f"recipe.{name}" not in varied
-        and (recipe.schedule == "step" or name not in ("milestones", "gamma"))
+    """Data, network and recipe of a study in words; fields that the study varies are left to its table."""
+    arm, sizes = next(iter(planned.arms.values())), runs.iloc[0]
+    levels = [level for factor in planned.factors.values() for level in factor.levels]
+    varied = {path for level in levels for path in level.settings}
+    model = {
+        name: value
+        for name, value in arm.model.model_dump().items()
+        if f"model.{name}" not in varied
+        and (name in NAMED or value != type(arm.model).model_fields[name].default)
     }
-    described = ", ".join(f"{name.replace('_', ' ')} {plain(value)}" for name, value in shown.items())
+    recipe = {
+        name: value
+        for name, value in arm.recipe.model_dump().items()
+        if f"recipe.{name}" not in varied
+        and (arm.recipe.schedule == "step" or name not in ("milestones", "gamma"))
+    }
     return (
-        f"Data: {arm.dataset.title}; {sizes['train_images']:,} training, {sizes['validation_images']:,} validation and "
-        f"{sizes['test_images']:,} test images. SGD with momentum: {described}. Seeds "
-        f"{planned.seeds[0]} to {planned.seeds[-1]} for each of {len(planned.arms)} arms."
+        f"Data: {arm.dataset.title}; {sizes['train_images']:,} training, {sizes['validation_images']:,} validation "
+        f"and {sizes['test_images']:,} test images. Network: {described(model)}. SGD with momentum: "
+        f"{described(recipe)}. Seeds {planned.seeds[0]} to {planned.seeds[-1]} for each of {len(planned.arms)} arms."
+    )
+
+
+# Fields of a network that the report names even at their defaults.
+NAMED = ("family", "block", "widths", "norm", "order", "depth")
+
+
+def described(fields: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {plain(value)}" for name, value in fields.items() if value is not None
     )
 
 
 def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    if isinstance(value, tuple):
-        return " and ".join(map(plain, value))
+    if isinstance(value, tuple | list):
+        return "/".join(map(plain, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -238,58 +255,18 @@ def p_value(p: float) -> str:
 
 def summary(plan: Plan, name: str) -> str:
     """The verdicts and where the report lies, for a terminal."""
-    lines = []
+    lines = [
+        f"Verdicts of suite {plan.suite_name} (effect with its 95 % interval, and the smallest that matters):"
+    ]
     for row in read_verdicts(plan, name):
-        lines.append(f"  {row['verdict']:<12}  {row['effect']:<32}  {row['statement']}")
-    paths = [str(layout.report(plan.suite_name, name, ending)) for ending in ("md", "html", "pdf")]
-    return "\n".join(
-        [f"Verdicts of suite {plan.suite_name}:", *lines, "Report:", *(f"  {path}" for path in paths)]
-    )
+        lines.append(f"  {row['verdict']:<12}  {row['effect']:<32}  {row['margin']:<8}  {row['statement']}")
+    lines += [
+        "Report:",
+        *(f"  {layout.report(plan.suite_name, name, ending)}" for ending in ("md", "html", "pdf")),
+    ]
+    return "\n".join(lines)
 
 
-# ------------------------------------------------------------------------------------------ how it looks
-
-READ = "markdown+implicit_figures+table_captions+tex_math_dollars"
-CITED = ("--citeproc", f"--bibliography={TEMPLATES / 'references.bib'}", "--metadata=link-citations:true")
-
-
-def pandoc(source: str, folder: Path, *arguments: str) -> str:
-    """Convert the report's Markdown; paths in it are relative to `folder`."""
-    import pypandoc
-
-    command = [pypandoc.get_pandoc_path(), f"--from={READ}", *CITED, *arguments]
-    done = subprocess.run(command, input=source, cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"pandoc could not set the report: {done.stderr.strip()}")
-    return done.stdout
-
-
-def write_markdown(source: str, context: dict[str, Any], path: Path) -> None:
-    """GitHub's Markdown: citations resolved, formulas between dollars."""
-    body = pandoc(
-        source, path.parent, "--to=gfm+tex_math_dollars-raw_html", "--wrap=none", "--shift-heading-level-by=1"
-    )
-    title = f"# {context['title']}\n\nSuite `{context['suite_name']}`: {context['suite'].title}\n\n"
-    write_text(path, title + body)
-
-
-def write_html(source: str, path: Path) -> None:
-    """One file that works offline: figures, style and formulas (MathML) inside."""
-    options = ("--standalone", "--embed-resources", "--mathml", "--toc", f"--css={TEMPLATES / 'style.css'}")
-    write_text(path, pandoc(source, path.parent, "--to=html5", *options))
-
-
-def write_pdf(source: str, path: Path) -> None:
-    import typst
-
-    variables = (
-        "papersize=a4",
-        "fontsize=10pt",
-        "page-numbering=1",
-        "margin.x=2cm",
-        "margin.y=2.2cm",
-    )
-    options = [f"--variable={variable}" for variable in variables]
-    options += ["--standalone", f"--include-in-header={TEMPLATES / 'paper.typ'}"]
-    set_text = pandoc(source, path.parent, "--to=typst", *options)
-    write_bytes(path, typst.compile(set_text.encode(), root=path.parent.absolute(), format="pdf"))
+def cell(text: str) -> str:
+    """Text in a cell of a Markdown table."""
+    return " ".join(text.replace("|", "\\|").split())

@@ -20,8 +20,9 @@ ALPHA = 0.05
 @dataclass(frozen=True)
 class Verdict:
     """On a claim. `effect` is mean(arm) - mean(than) in the metric's unit, percentage points for errors, with
-    its 95 % interval [low, high]; `p` is one-sided against the claim's null hypothesis, `p_adjusted` after Holm
-    over all claims of the report. `verdict` is supported, refuted, inconclusive or not tested, for `reason`."""
+    its 95 % interval [low, high]. `p_for` and `p_against` are two-sided, of the tests that would support and
+    refute the claim; `p_adjusted` is the one that decided, adjusted over all claims of the report. `verdict` is
+    supported, refuted, inconclusive, or not tested for the `reason` given."""
 
     study: str
     claim: str
@@ -34,7 +35,8 @@ class Verdict:
     effect: float = math.nan
     low: float = math.nan
     high: float = math.nan
-    p: float = math.nan
+    p_for: float = math.nan
+    p_against: float = math.nan
     p_adjusted: float = math.nan
 
 
@@ -52,12 +54,12 @@ class Difference:
         return self.effect - half, self.effect + half
 
     def p_above(self, bound: float) -> float:
-        """One-sided p against the hypothesis that the true effect is `bound` or less."""
-        return float(stats.t.sf((self.effect - bound) / self.error, self.freedom))
+        """p, two-sided, against the hypothesis that the true effect is `bound` or less."""
+        return min(1.0, 2 * float(stats.t.sf((self.effect - bound) / self.error, self.freedom)))
 
     def p_below(self, bound: float) -> float:
-        """One-sided p against the hypothesis that the true effect is `bound` or more."""
-        return float(stats.t.cdf((self.effect - bound) / self.error, self.freedom))
+        """p, two-sided, against the hypothesis that the true effect is `bound` or more."""
+        return min(1.0, 2 * float(stats.t.cdf((self.effect - bound) / self.error, self.freedom)))
 
 
 def welch(a: np.ndarray, b: np.ndarray, resolution: float) -> Difference:
@@ -84,26 +86,22 @@ def floored_variance(values: np.ndarray, resolution: float) -> float:
 
 
 def judge(reports: Iterable[tuple[PlannedStudy, pd.DataFrame]]) -> list[Verdict]:
-    """A verdict on every claim of a report's studies. p values are adjusted by Holm's method over all of them."""
-    from statsmodels.stats.multitest import multipletests
-
-    tested = [
-        (claim, test(planned, name, claim, runs))
-        for planned, runs in reports
-        for name, claim in planned.study.claims.items()
-    ]
-    p = [verdict.p for _, verdict in tested if verdict.verdict != "not tested"]
-    adjusted = iter(multipletests(p, method="holm")[1] if p else [])
-    return [
-        verdict
-        if verdict.verdict == "not tested"
-        else decide(claim, replace(verdict, p_adjusted=float(next(adjusted))))
-        for claim, verdict in tested
-    ]
+    """A verdict on every claim of a report's studies, its p values adjusted over all of them."""
+    verdicts, claims = [], []
+    for planned, runs in reports:
+        for name, claim in planned.study.claims.items():
+            verdicts.append(compare(planned, name, claim, runs))
+            claims.append(claim)
+    tested = [i for i, verdict in enumerate(verdicts) if verdict.verdict != "not tested"]
+    adjusted = adjust([(verdicts[i].p_for, verdicts[i].p_against) for i in tested])
+    for i, (p_for, p_against) in zip(tested, adjusted, strict=True):
+        verdicts[i] = decide(claims[i], verdicts[i], p_for, p_against)
+    return verdicts
 
 
-def test(planned: PlannedStudy, name: str, claim: Claim, runs: pd.DataFrame) -> Verdict:
-    """The comparison that a claim asks for, not yet judged."""
+def compare(planned: PlannedStudy, name: str, claim: Claim, runs: pd.DataFrame) -> Verdict:
+    """The comparison that a claim asks for, not yet judged. `greater` is supported by an effect above 0 and
+    refuted by one below the margin; `not_greater` the other way round."""
     try:
         arm, than = (values(planned, runs, side, claim.metric) for side in (claim.arm, claim.than))
     except UserError as error:
@@ -113,28 +111,46 @@ def test(planned: PlannedStudy, name: str, claim: Claim, runs: pd.DataFrame) -> 
             planned.name, name, "not tested", f"{len(arm)} and {len(than)} runs; 2 of each are needed"
         )
     difference = welch(arm, than, resolution(runs, claim.metric))
-    low, high = difference.interval
-    p = difference.p_above(0) if claim.kind == "greater" else difference.p_below(claim.margin)
+    p = (difference.p_above(0), difference.p_below(claim.margin))
+    p_for, p_against = p if claim.kind == "greater" else reversed(p)
     sizes = (len(arm), len(than), float(arm.mean()), float(than.mean()))
-    return Verdict(planned.name, name, "", "", *sizes, difference.effect, low, high, p)
+    return Verdict(
+        planned.name, name, "", "", *sizes, difference.effect, *difference.interval, p_for, p_against
+    )
 
 
-def decide(claim: Claim, v: Verdict) -> Verdict:
-    """`greater` is supported by a significant effect of at least the margin, and refuted where the interval
-    excludes such an effect; `not_greater` the other way round."""
-    significant = v.p_adjusted < ALPHA
-    if claim.kind == "greater":
-        supported, refuted = significant and v.effect >= claim.margin, v.high < claim.margin
-    else:
-        supported, refuted = significant, v.low > 0 and v.effect >= claim.margin
-    return replace(v, verdict="supported" if supported else "refuted" if refuted else "inconclusive")
+def adjust(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Holm's step-down method (1979) over both tests of every claim, with Shaffer's multipliers (1986): of a
+    claim's two hypotheses, effect <= 0 and effect >= margin, at most one is true, so that of 2 m hypotheses m
+    can be."""
+    flat = [p for pair in pairs for p in pair]
+    adjusted, highest = [0.0] * len(flat), 0.0
+    for rank, i in enumerate(sorted(range(len(flat)), key=flat.__getitem__)):
+        highest = max(highest, min(1.0, min(len(pairs), len(flat) - rank) * flat[i]))
+        adjusted[i] = highest
+    return list(zip(adjusted[::2], adjusted[1::2], strict=True))
+
+
+def decide(claim: Claim, v: Verdict, p_for: float, p_against: float) -> Verdict:
+    """An effect that is there must also reach the margin to matter: for `greater` to be supported, and for
+    `not_greater` to be refuted."""
+    matters = v.effect >= claim.margin
+    supported = p_for < ALPHA and (matters or claim.kind == "not_greater")
+    refuted = p_against < ALPHA and (matters or claim.kind == "greater")
+    if refuted and not supported:
+        return replace(v, verdict="refuted", p_adjusted=p_against)
+    return replace(v, verdict="supported" if supported else "inconclusive", p_adjusted=p_for)
 
 
 def values(planned: PlannedStudy, runs: pd.DataFrame, levels: dict[str, Scalar], metric: str) -> np.ndarray:
     """The metric of every run of one arm. UserError where the suite has no such arm."""
     (key,) = planned.select(levels)
-    chosen = runs[(runs[list(planned.factors)].astype(str) == pd.Series(planned.levels(key))).all(axis=1)]
-    return chosen[metric].dropna().to_numpy(float)
+    return of_arm(planned, runs, key)[metric].to_numpy(float)
+
+
+def of_arm(planned: PlannedStudy, runs: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
+    """The rows of the arm at these levels."""
+    return runs[(runs[list(planned.factors)].astype(str) == pd.Series(planned.levels(key))).all(axis=1)]
 
 
 def resolution(runs: pd.DataFrame, metric: str) -> float:

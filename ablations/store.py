@@ -6,13 +6,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ablations.data import Header
 from ablations.errors import UserError
 from ablations.files import write_bytes, write_json, write_text
-from ablations.plan import Run
+from ablations.plan import Arm, Run
+
+# Columns of the table of runs that come from a run's environment.
+ENVIRONMENT = ("device", "threads", "torch", "python", "packages", "commit", "dirty")
 
 
 class Store:
@@ -22,6 +26,7 @@ class Store:
         self.folder = results / "runs"
 
     def path(self, run: Run) -> Path:
+        """The folder of a run."""
         return self.folder / run.id
 
     def metrics(self, run: Run) -> dict[str, Any] | None:
@@ -32,7 +37,7 @@ class Store:
             return None
         stored = read_json(self.path(run) / "config.json") or {}
         for part in ("model", "recipe"):
-            for key, value in stored[part].items():
+            for key, value in stored.get(part, {}).items():
                 asked = run.config[part].get(key, value)
                 if asked != value:
                     raise UserError(
@@ -41,8 +46,18 @@ class Store:
                     )
         return metrics
 
-    def environment(self, run: Run) -> dict[str, Any]:
-        return read_json(self.path(run) / "environment.json") or {}
+    def rows(self, arm: Arm, seeds: Iterable[int], header: Header) -> list[dict[str, Any]]:
+        """Rows of the table of runs for the finished runs of an arm: metrics, sizes of the data, environment."""
+        rows = []
+        for seed in seeds:
+            run = Run(arm, seed, header.fingerprint)
+            metrics = self.metrics(run)
+            if metrics is not None:
+                where = read_json(self.path(run) / "environment.json") or {}
+                sizes = {f"{name}_images": count for name, count in header.sizes.items()}
+                told = {column: where.get(column) for column in ENVIRONMENT}
+                rows.append({"run": run.id, "arm": arm.id, "seed": seed, **metrics, **sizes, **told})
+        return rows
 
     def save(
         self,
@@ -62,6 +77,7 @@ class Store:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
+    """The content of a file of ours; None where it is missing. UserError where it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

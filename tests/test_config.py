@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from ablations.config import KINDS, PACKAGE, Library, Recipe, ResNet, Study, Suite, read_yaml, validate
+from ablations.config import KINDS, PACKAGE, Library, Recipe, Study, Suite, read_yaml
 from ablations.errors import UserError
+from ablations.networks import ResNet
 from ablations.plan import make_plan
+from ablations.schema import validate
 
 DEPTH = PACKAGE / "studies" / "depth.yaml"
 
@@ -89,6 +91,8 @@ def test_every_valid_depth_is_accepted(n):
         ({"factors": {"depth": [8, [9]]}}, "a level is a number or a word, found [9]"),
         ({"factors": {"deep": {"yes": 1}}}, "level `yes`: expected the fields it sets, found 1"),
         ({"factors": {}}, "expected factors with their levels"),
+        ({"factors": {"depth": [8], "d": {"a": {"depth": 8}}}}, "factors depth and d both set model.depth"),
+        ({"factors": {"seed": {"a": {"depth": 8}}}}, "has a column of this name"),
         (
             {
                 "claims": {},
@@ -114,6 +118,50 @@ def test_claims_name_a_level_of_each_factor():
     raw = copy.deepcopy(depth_study())
     del raw["claims"]["plain-degrades"]["arm"]["depth"]
     assert "claims.plain-degrades.arm: give a level of each factor: shortcut, depth" in message(Study, raw)
+
+
+def test_a_claim_compares_two_arms():
+    raw = copy.deepcopy(depth_study())
+    raw["claims"]["plain-degrades"]["arm"] = raw["claims"]["plain-degrades"]["than"]
+    assert "claims.plain-degrades: `arm` and `than` are the same arm" in message(Study, raw)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [({"x": None}, "takes a factor as `x`"), ({"y": []}, "at least one metric")]
+)
+def test_incomplete_figures(change, told):
+    raw = copy.deepcopy(depth_study())
+    raw["figures"]["error-by-depth"] |= change
+    assert told in message(
+        Study,
+        {
+            **raw,
+            "figures": {"f": {k: v for k, v in raw["figures"]["error-by-depth"].items() if v is not None}},
+        },
+    )
+
+
+def test_citations_are_looked_up(tmp_path):
+    text = DEPTH.read_text()
+    write(tmp_path / "studies" / "mine.yaml", text.replace("source: li2018", "source: li2019"))
+    with pytest.raises(
+        UserError, match=r"claims.residual-beats-plain.source: `li2019` is not in .*did you mean `li2018`"
+    ):
+        Library(tmp_path).study("mine")
+    write(tmp_path / "references.bib", "@misc{li2019,\n title = {Own}\n}\n")
+    assert Library(tmp_path).study("mine")
+    write(tmp_path / "studies" / "mine.yaml", text.replace("[@he2016]", "[@nobody]"))
+    with pytest.raises(UserError, match="background: @nobody"):
+        Library(tmp_path).study("mine")
+
+
+@pytest.mark.parametrize("name", ["train", "report", "data", "Depth", "a.b", "é"])
+def test_names_that_are_taken_or_cannot_be_file_names(tmp_path, name):
+    write(
+        tmp_path / "suites" / f"{name}.yaml", "{title: mine, data: digits, seeds: 1, recipe: {}, studies: {}}"
+    )
+    with pytest.raises(UserError, match="cannot be a name here"):
+        Library(tmp_path).suite(name)
 
 
 def test_curves_never_show_the_test_split():

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablations.config import ResNet
 from ablations.cost import Cost, count
+from ablations.networks import ResNet
 
 
 # Published MACs of convolutions and classifier at 32x32 (He et al. 2015, table 6's networks, option A).

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ablations.config import Dataset, Library
-from ablations.data import SPLITS, Images, prepare, read, read_fingerprint
+from ablations.data import SPLITS, Images, prepare, read, read_header
 from ablations.errors import UserError
 
 DIGITS = Dataset(title="digits", source="digits", train=100, validation=50, test=60)
@@ -41,7 +41,7 @@ def test_the_digits_of_the_package_are_what_the_design_says(tmp_path):
 def test_what_is_written_is_what_is_read(tmp_path):
     path = tmp_path / "digits.safetensors"
     made, got = prepare(DIGITS, path), read(path)
-    assert made.fingerprint == got.fingerprint == read_fingerprint(path)
+    assert made.fingerprint == got.fingerprint == read_header(path).fingerprint
     for split in SPLITS:
         assert np.array_equal(getattr(made, split).images, getattr(got, split).images)
         assert np.array_equal(getattr(made, split).labels, getattr(got, split).labels)
@@ -49,6 +49,20 @@ def test_what_is_written_is_what_is_read(tmp_path):
     assert np.isclose(got.mean[0], got.train.images.mean() / 255) and np.isclose(
         got.std[0], got.train.images.std() / 255
     )
+
+
+def test_the_header_says_what_the_file_holds(digits_file):
+    header, whole = read_header(digits_file), read(digits_file)
+    assert header.sizes == {split: len(getattr(whole, split)) for split in SPLITS}
+    assert (header.shape, header.classes) == (whole.shape, len(whole.classes))
+
+
+def test_a_changed_digit_of_the_statistics_is_noticed(digits_file):
+    raw = digits_file.read_bytes()
+    mean = str(read(digits_file).mean[0]).encode()
+    digits_file.write_bytes(raw.replace(mean, mean[:-1] + (b"1" if mean[-1:] != b"1" else b"2")))
+    with pytest.raises(UserError, match="does not match its fingerprint"):
+        read(digits_file)
 
 
 def test_preparing_twice_gives_the_same_fingerprint(tmp_path):
@@ -100,7 +114,7 @@ def test_a_truncated_file_is_noticed(digits_file, length):
 def test_a_missing_file_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match="ablations prepare"):
         read(tmp_path / "none")
-    assert read_fingerprint(tmp_path / "none") is None
+    assert read_header(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize("field", [{"train": 2000}, {"validation": 3}, {"test": 1797}])
@@ -179,6 +193,34 @@ def test_bad_parquet_is_named(tmp_path, images, column, told):
     parquet(tmp_path, "train", images, [0, 1] * 10, column=column)
     parquet(tmp_path, "test", pictures(4, 1), [0, 1] * 2)
     with pytest.raises(UserError, match=told):
+        prepare(own(tmp_path), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([0, 1] * 9 + [0, None], "1 of them missing"),
+        ([0, 1] * 9 + [0, -1], "row 19: label -1; labels count from 0"),
+        ([0.0, 1.5] * 10, "expected an integer for every image, found 20 values of type double"),
+        (["cat", "dog"] * 10, "of type string"),
+    ],
+)
+def test_bad_labels_are_named(tmp_path, labels, told):
+    parquet(tmp_path, "train", pictures(20, 0), labels)
+    parquet(tmp_path, "test", pictures(4, 1), [0, 1] * 2)
+    with pytest.raises(UserError, match=told):
+        prepare(own(tmp_path), tmp_path / "out")
+
+
+def test_images_without_a_struct_and_sizes_that_differ_between_files(tmp_path):
+    parquet(tmp_path, "train", pictures(20, 0), [0, 1] * 10)
+    pq.write_table(pa.table({"img": [b"x"] * 4, "label": [0, 1] * 2}), tmp_path / "test.parquet")
+    with pytest.raises(
+        UserError, match=r"test.parquet: column `img`: expected \{bytes, path\}, found binary"
+    ):
+        prepare(own(tmp_path), tmp_path / "out")
+    parquet(tmp_path, "test", pictures(4, 1, (7, 5, 3)), [0, 1] * 2)
+    with pytest.raises(UserError, match="images of different sizes"):
         prepare(own(tmp_path), tmp_path / "out")
 
 

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from conftest import write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.config import Dataset, Library, Recipe, ResNet
+from ablations.config import Dataset, Library, Recipe
 from ablations.errors import UserError
+from ablations.networks import ResNet
 from ablations.plan import Arm, Run, content_id, make_plan
 
 RECIPE = {"epochs": 3, "batch_size": 64, "learning_rate": 0.1}
@@ -24,7 +26,7 @@ def run(model=None, recipe=None, seed=0, fingerprint="f", dataset=DATASET, name=
 def test_ids_are_pinned():
     # Changed ids orphan everything that was trained before: raise ENGINE_VERSION only on purpose.
     assert run().id == "e750db39410eee07"
-    assert run().arm.id == "0972d3ee29cc6604"
+    assert run().arm.id == "b241e9f16eb4ca88"
 
 
 @given(st.permutations(list(RECIPE.items())))
@@ -43,38 +45,19 @@ def test_integers_where_numbers_are_meant_are_the_same():
     assert run(recipe={"warmup": 1}).id == run(recipe={"warmup": 1.0}).id
 
 
-CHANGED = {
-    "model": {"depth": 26, "shortcut": "none", "widths": (16, 32, 65)},
-    "recipe": {
-        "epochs": 4,
-        "batch_size": 63,
-        "learning_rate": 0.1000001,
-        "momentum": 0.8,
-        "nesterov": True,
-        "weight_decay": 0.0,
-        "schedule": "step",
-        "milestones": (0.5, 0.7),
-        "gamma": 0.2,
-        "warmup": 0.5,
-        "crop_padding": 1,
-        "flip": True,
-        "precision": "bf16",
-    },
-}
+FIELDS = [("recipe", field) for field in Recipe.model_fields]
+FIELDS += [("model", field) for field in ResNet.model_fields if field != "family"]
 
 
-def test_every_field_that_can_change_numbers_is_covered_below():
-    assert set(CHANGED["model"]) == set(ResNet.model_fields) - {"family"}
-    assert set(CHANGED["recipe"]) == set(Recipe.model_fields)
-
-
-@pytest.mark.parametrize(
-    ("part", "field"), [(part, field) for part, fields in CHANGED.items() for field in fields]
-)
+@pytest.mark.parametrize(("part", "field"), FIELDS)
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_every_number_that_matters_changes_the_id(part, field):
-    changed = run(**{part: {field: CHANGED[part][field]}})
-    assert changed.id != run().id
-    assert changed.arm.id != run().arm.id
+    before = run()
+    whole = getattr(before.arm, part)
+    other = 12345 if getattr(whole, field) != 12345 else 54321  # whether it is valid does not matter here
+    changed = replace(before.arm, **{part: whole.model_copy(update={field: other})})
+    assert changed.id != before.arm.id
+    assert Run(changed, before.seed, before.fingerprint).id != before.id
 
 
 def test_seed_and_data_change_the_id():
@@ -153,7 +136,7 @@ def test_unlisted_studies_are_planned_but_not_reported(library):
     [
         (
             SUITE.replace("depth: [14, 20]", "depth: [14, 21]"),
-            "study widths, arm depth = 21, size = wide: model.depth: found 21; a network of this family",
+            "arm depth = 21, size = wide: model: a network of 3 stages of basic blocks has 6n + 2 layers, n >= 1; found depth 21; valid near it: 20 and 26",
         ),
         (
             SUITE.replace("size: [wide]", "size: [large]"),
@@ -171,6 +154,14 @@ def test_suites_that_do_not_fit(tmp_path, suite, told):
     with pytest.raises(UserError) as error:
         make_plan(Library(tmp_path), "mine")
     assert told in str(error.value)
+
+
+def test_a_study_that_a_suite_cannot_run_harms_nothing_but_itself(tmp_path):
+    write(tmp_path / "studies" / "odd.yaml", STUDY.replace("depth: [8, 14]", "depth: [8, 15]"))
+    plan = make_plan(Library(tmp_path), "digits")
+    assert list(plan.studies) == plan.listed + sorted(set(Library().names("studies")) - set(plan.listed))
+    with pytest.raises(UserError, match=r"odd.yaml in .*digits.yaml: arm depth = 15, size = narrow: model: "):
+        plan.study("odd")
 
 
 def test_selecting_arms(library):

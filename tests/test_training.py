@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ablations.training.engine as engine
-from ablations.config import Dataset, Recipe, ResNet
-from ablations.data import Images, prepare
+from ablations.config import Dataset, Recipe
+from ablations.data import Header, Images, prepare
 from ablations.errors import UserError
+from ablations.networks import ResNet
 from ablations.plan import Arm, Run
 from ablations.store import Store
 from ablations.training.augmentation import Draws, augment, draw
@@ -209,7 +210,14 @@ def test_a_diverged_run_ends_and_counts_as_guessing(digits):
     result = trained(digits, learning_rate=1e30, epochs=5)
     assert result.metrics["status"] == "diverged"
     assert result.metrics["epochs_trained"] == len(result.history) == 1
-    assert result.metrics["test_error"] == 90.0 and result.metrics["test_loss"] is None
+    assert result.metrics["test_error"] == 90.0
+    assert result.metrics["test_loss"] == pytest.approx(math.log(10))
+
+
+def test_a_loss_that_is_lost_with_the_last_step_is_divergence_too(digits):
+    result = trained(digits, learning_rate=1e20, epochs=1, batch_size=192)  # one step: its own loss was fine
+    assert math.isfinite(result.history[0]["running_loss"])
+    assert result.metrics["status"] == "diverged" and result.metrics["train_error"] == 90.0
 
 
 def test_a_batch_larger_than_the_data_is_refused(digits):
@@ -218,7 +226,7 @@ def test_a_batch_larger_than_the_data_is_refused(digits):
 
 
 def test_evaluation_does_not_depend_on_its_batches(digits, monkeypatch):
-    net = engine.build(ResNet(depth=8), 1, 10)
+    net = engine.build(ResNet(depth=8), digits.shape, 10)
     split = engine.Split.of(digits.test, digits, CPU)
     whole = engine.evaluate(net, split, RECIPE, CPU)
     monkeypatch.setattr(engine, "EVALUATION_BATCH", 7)
@@ -242,13 +250,20 @@ def test_bf16_trains_and_differs(digits):
 # ------------------------------------------------------------------------------------------ the store
 
 
+def header(data):
+    return Header(data.fingerprint, {"train": 192, "validation": 60, "test": 100}, data.shape, 10)
+
+
 def test_a_finished_run_is_not_trained_again(digits, tmp_path, capsys):
     store, arm = Store(tmp_path), make_run(digits).arm
-    first = train_arm(arm, [0, 1], digits, store, CPU)
+    train_arm(arm, [0, 1], digits, store, CPU)
+    first = store.rows(arm, [0, 1, 2], header(digits))
+    assert [row["seed"] for row in first] == [0, 1]
     assert "cached" not in capsys.readouterr().out
-    again = train_arm(arm, [0, 1, 2], digits, store, CPU)
+    train_arm(arm, [0, 1, 2], digits, store, CPU)
     assert capsys.readouterr().out.count("cached") == 2
-    assert again[:2] == first
+    again = store.rows(arm, [0, 1, 2], header(digits))
+    assert again[:2] == first and len(again) == 3
     files = {path.name for path in store.path(make_run(digits)).iterdir()}
     assert files == {"config.json", "environment.json", "history.csv", "metrics.json", "weights.safetensors"}
 
@@ -273,8 +288,9 @@ def test_weights_give_the_measured_error(digits, tmp_path):
     from safetensors.torch import load_file
 
     store, run = Store(tmp_path), make_run(digits)
-    (row,) = train_arm(run.arm, [0], digits, store, CPU)
-    net = engine.build(run.arm.model, 1, 10).to(memory_format=torch.channels_last)
+    train_arm(run.arm, [0], digits, store, CPU)
+    (row,) = store.rows(run.arm, [0], header(digits))
+    net = engine.build(run.arm.model, digits.shape, 10).to(memory_format=torch.channels_last)
     net.load_state_dict(load_file(store.path(run) / "weights.safetensors"))
     assert (
         engine.evaluate(net, engine.Split.of(digits.test, digits, CPU), run.arm.recipe, CPU)[1]
@@ -282,7 +298,7 @@ def test_weights_give_the_measured_error(digits, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda" if not torch.cuda.is_available() else "cuda:x"])
+@pytest.mark.parametrize("name", ["gpu", "meta", "cuda" if not torch.cuda.is_available() else "cuda:x"])
 def test_wrong_devices_are_named(name):
     with pytest.raises(UserError, match=name):
         use(name, 1)
@@ -292,7 +308,8 @@ START_UP = """
 import sys
 from pathlib import Path
 import torch
-from ablations.config import Dataset, Recipe, ResNet
+from ablations.config import Dataset, Recipe
+from ablations.networks import ResNet
 from ablations.data import read
 from ablations.plan import Arm
 from ablations.store import Store

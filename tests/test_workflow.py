@@ -118,6 +118,35 @@ def test_what_changes_trains_only_what_is_new(tiny):
     assert trained(tiny) == after
 
 
+def test_the_commands_that_the_report_prints_run(tiny):
+    text = (tiny / "report" / "tiny" / "report.md").read_text()
+    whole = re.search(r"`snakemake +(.*?)` makes this report again", text)[1]
+    assert "Nothing to be done" in snakemake(*whole.replace("--cores all", "").split(), folder=tiny)
+    one = re.search(r"ablations (train .*)", text)[1]
+    done = ablations(*one.split(), folder=tiny)
+    assert done.returncode == 0 and "seed 0: cached" in done.stdout
+
+
+def test_a_report_without_snakemake_and_without_claims(tmp_path):
+    write(tmp_path / "my" / "suites" / "tiny.yaml", TINY.format(seeds=1))
+    study = (ROOT / "ablations" / "studies" / "depth.yaml").read_text()
+    head, _, figures = study.partition("claims:")
+    write(tmp_path / "my" / "studies" / "depth.yaml", head + "figures:" + figures.partition("figures:")[2])
+    assert ablations("train", "depth", "--suite", "tiny", "--extra", "my", folder=tmp_path).returncode == 0
+    done = ablations("report", "--suite", "tiny", "--extra", "my", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report" / "tiny" / "report.pdf").is_file()
+
+
+def test_the_ablation_of_ones_own_in_the_readme(tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    study = re.search(r"```yaml\n(.*?)```", readme, re.DOTALL)[1]
+    write(tmp_path / "my" / "studies" / "width.yaml", study)
+    command = re.search(r"^snakemake (width .*)$", readme, re.MULTILINE)[1]
+    output = snakemake("-n", *command.replace("--cores 8", "").split(), folder=tmp_path)
+    assert re.search(r"train +4\n", output)
+
+
 def test_a_study_by_name_and_the_dry_run(tmp_path):
     write(tmp_path / "my" / "suites" / "tiny.yaml", TINY.format(seeds=1))
     output = snakemake("-n", "depth", *OWN, folder=tmp_path)

@@ -1,14 +1,32 @@
-"""Networks from their definitions."""
+"""Networks from their definitions: a file a family."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
 
-from ablations.config import ResNet
+from ablations.models.classics import alexnet, lenet, mobilenet
+from ablations.models.densenet import densenet
+from ablations.models.external import external
+from ablations.models.googlenet import googlenet
 from ablations.models.resnet import resnet
+from ablations.models.vgg import vgg
+from ablations.networks import Network
+
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "resnet": resnet,
+    "densenet": densenet,
+    "lenet": lenet,
+    "alexnet": alexnet,
+    "vgg": vgg,
+    "googlenet": googlenet,
+    "mobilenet": mobilenet,
+    "timm": external,
+}
 
 
-def build(model: ResNet, channels: int, classes: int) -> nn.Module:
-    """A network that maps images [n, channels, height, width] to logits [n, classes], freshly initialised
-    from torch's global random state."""
-    return resnet(model, channels, classes)
+def build(model: Network, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """A network that maps images [n, *shape] to logits [n, classes], freshly initialised from torch's global
+    random state. `shape` is channels, height, width."""
+    return BUILDERS[model.family](model, shape, classes)

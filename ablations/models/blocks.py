@@ -1,37 +1,139 @@
-"""Blocks: a shortcut and a transform, chosen independently."""
+"""Blocks of the residual family: a shortcut and a transform, chosen independently."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
+from ablations.models import shortcuts
+from ablations.models.norms import norm
+from ablations.models.regularisation import DropConnectConv2d, Dropout, Regularised, keep_factor
+from ablations.networks import BLOCKS, EXPANSION, ORDERS, ResNet
 
-def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
-    """3x3 convolution that keeps the size (at stride 1), without bias: a batch norm follows."""
-    return nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
+
+class Block(Regularised):
+    """activation(shortcut(x) + transform(x)), or activation(transform(x)) without a shortcut: the plain
+    network's block. `pre` is a norm and ReLU that shortcut and transform share."""
+
+    def __init__(
+        self,
+        transform: nn.Module,
+        shortcut: nn.Module | None,
+        activation: nn.Module,
+        pre: nn.Module | None = None,
+        step_size: float = 1.0,
+        skip_init: bool = False,
+        drop_rate: float = 0.0,
+        drop_mode: str = "batch",
+    ):
+        super().__init__()
+        self.transform, self.shortcut, self.activation, self.pre = transform, shortcut, activation, pre
+        self.step_size = step_size
+        # SkipInit: a learnt factor on the transform that starts at 0 (De & Smith 2020, arXiv:2002.10444).
+        self.gain = nn.Parameter(torch.zeros(())) if skip_init else None
+        self.drop_rate, self.drop_mode = drop_rate, drop_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pre is not None:
+            x = self.pre(x)
+        if self.shortcut is None:
+            return self.activation(self.transform(x))
+        scale = None if self.step_size == 1 else self.step_size
+        if self.drop_rate and self.dropping:
+            keep = keep_factor(self.drop_rate, self.drop_mode, x)
+            if keep is None:  # the whole batch skips the block, and its time is saved
+                return self.activation(self.shortcut(x, None))
+            scale = keep * self.step_size
+        out = self.transform(x)
+        if self.gain is not None:
+            out = self.gain * out
+        return self.activation(self.shortcut(x, out if scale is None else scale * out))
 
 
-def basic(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
-    """Two 3x3 convolutions, each with batch norm, a ReLU between them (He et al. 2015, fig. 5 left)."""
-    return nn.Sequential(
-        conv3x3(channels_in, channels_out, stride),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(inplace=True),
-        conv3x3(channels_out, channels_out),
-        nn.BatchNorm2d(channels_out),
+def conv(
+    model: ResNet, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    """A convolution that keeps the size at stride 1; with a bias only where no norm follows."""
+    options = {"stride": stride, "padding": kernel // 2, "groups": groups, "bias": model.norm == "none"}
+    if model.drop_connect:
+        return DropConnectConv2d(channels_in, channels_out, kernel, rate=model.drop_connect, **options)
+    return nn.Conv2d(channels_in, channels_out, kernel, **options)
+
+
+def activation(model: ResNet, tokens: str, channels: int) -> nn.Module:
+    """A norm for each n, a ReLU for each r; norm `none` leaves nothing for n. A ReLU works in place only on the
+    norm's own output: a block's input is needed again by its shortcut."""
+    layers: list[nn.Module] = []
+    for token in tokens:
+        if token == "r":
+            layers.append(nn.ReLU(inplace=bool(layers)))
+        elif model.norm != "none":
+            layers.append(norm(model.norm, channels, model.groups))
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+def transform(
+    model: ResNet, channels_in: int, width: int, inner: int, stride: int, bare: bool
+) -> nn.Sequential:
+    """The convolutions of `model.block` with norms and ReLUs in `model.order`. `bare` leaves out what stands
+    before the first convolution: the block has it as `pre`."""
+    kernels, order = BLOCKS[model.block], ORDERS[model.order]
+    out = [width] * len(kernels)
+    if model.block == "bottleneck":
+        out = [inner, inner, EXPANSION["bottleneck"] * width]
+    strided = kernels.index(3) if model.stride == "conv3" else 0
+    layers: list[nn.Module] = []
+    for i, (kernel, channels_out) in enumerate(zip(kernels, out, strict=True)):
+        if order["before"] and not (bare and i == 0):
+            layers.append(activation(model, order["before"], channels_in))
+        if i > 0 and model.dropout:
+            layers.append(Dropout(model.dropout))
+        if i > 0 and model.spatial_dropout:
+            layers.append(Dropout(model.spatial_dropout, spatial=True))
+        groups = model.cardinality if model.block == "bottleneck" and kernel == 3 else 1
+        layers.append(conv(model, channels_in, channels_out, kernel, stride if i == strided else 1, groups))
+        after = order["last" if i == len(kernels) - 1 else "after"]
+        if after:
+            layers.append(activation(model, after, channels_out))
+        channels_in = channels_out
+    return nn.Sequential(*layers)
+
+
+def block(
+    model: ResNet, channels_in: int, width: int, inner: int, stride: int, first: bool, drop_rate: float
+) -> Block:
+    """One block of a stage. In pre-activated networks the first block of all, and each that changes the shape,
+    share their first norm and ReLU with the shortcut (He et al. 2016, appendix)."""
+    channels_out = width * EXPANSION.get(model.block, 1)
+    changes = stride > 1 or channels_in != channels_out
+    bare = model.order == "pre" and (first or changes)
+    return Block(
+        transform(model, channels_in, width, inner, stride, bare),
+        shortcut(model, channels_in, channels_out, stride, changes),
+        activation(model, ORDERS[model.order]["addition"], channels_out),
+        pre=activation(model, ORDERS["pre"]["before"], channels_in) if bare else None,
+        step_size=model.step_size,
+        skip_init=model.initialisation == "skipinit",
+        drop_rate=drop_rate,
+        drop_mode=model.depth_mode,
     )
 
 
-class Block(nn.Module):
-    """ReLU(shortcut(x) + transform(x)); without a shortcut, ReLU(transform(x)): the plain network's block."""
-
-    def __init__(self, transform: nn.Module, shortcut: nn.Module | None):
-        super().__init__()
-        self.transform = transform
-        self.shortcut = shortcut
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.transform(x)
-        if self.shortcut is not None:
-            out = out + self.shortcut(x)
-        return F.relu(out)
+def shortcut(
+    model: ResNet, channels_in: int, channels_out: int, stride: int, changes: bool
+) -> nn.Module | None:
+    """The shortcut of a block; see `ablations.networks.SHORTCUTS`."""
+    shape = (channels_in, channels_out, stride)
+    kind = model.shortcut
+    if kind == "none":
+        return None
+    if kind == "projections" or (kind == "projection" and changes):
+        after = nn.Identity() if model.order == "pre" else norm(model.norm, channels_out, model.groups)
+        return shortcuts.Projection(*shape, after, bias=model.norm == "none")
+    if kind in ("scaled", "scaled_both"):
+        return shortcuts.Scaled(*shape, both=kind == "scaled_both")
+    if kind in ("gated", "gated_shortcut"):
+        return shortcuts.Gated(*shape, model.gate_bias, exclusive=kind == "gated")
+    if kind == "dropout":
+        return shortcuts.Dropped(*shape)
+    return shortcuts.Identity(*shape)

@@ -1,40 +1,51 @@
-"""Plain and residual networks of He et al. 2015 (arXiv:1512.03385), section 4.2."""
+"""Plain and residual networks: He et al. 2015 (arXiv:1512.03385) and 2016 (arXiv:1603.05027), Wide ResNet
+(arXiv:1605.07146), ResNeXt (arXiv:1611.05431)."""
 
 from __future__ import annotations
 
 from torch import nn
 
-from ablations.config import ResNet
-from ablations.models.blocks import Block, basic, conv3x3
-from ablations.models.shortcuts import SHORTCUTS
+from ablations.models.blocks import Block, activation, block, conv
+from ablations.models.initialisation import identity, initialise
+from ablations.networks import EXPANSION, ResNet
 
 
-def resnet(model: ResNet, channels: int, classes: int) -> nn.Sequential:
-    """3x3 stem, three stages of n basic blocks (the second and third halve height and width at their first
-    convolution), global average pooling, linear classifier: 6n + 2 weighted layers."""
-    shortcut = SHORTCUTS[model.shortcut]
-    width = model.widths[0]
-    layers = [conv3x3(channels, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-    for stage, stage_width in enumerate(model.widths):
-        for block in range((model.depth - 2) // 6):
-            stride = 2 if stage > 0 and block == 0 else 1
-            layers.append(
-                Block(
-                    basic(width, stage_width, stride),
-                    shortcut(width, stage_width, stride) if shortcut else None,
-                )
-            )
-            width = stage_width
+def resnet(model: ResNet, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """Stem, stages of blocks (each but the first halves height and width in its first block), global average
+    pooling, linear classifier."""
+    width = model.stem_channels
+    layers = stem(model, shape[0], width)
+    total, number = sum(model.stage_blocks), 0
+    for stage, (blocks, stage_width, inner) in enumerate(
+        zip(model.stage_blocks, model.widths, model.inner_widths, strict=True)
+    ):
+        shared: Block | None = None
+        for place in range(blocks):
+            number += 1
+            rate = model.stochastic_depth * (number / total if model.depth_rule == "linear" else 1)
+            stride = 2 if stage > 0 and place == 0 else 1
+            if shared is None:
+                each = block(model, width, stage_width, inner, stride, number == 1, rate)
+                keeps_shape = stride == 1 and width == stage_width * EXPANSION.get(model.block, 1)
+                shared = each if model.tied and keeps_shape else None
+            layers.append(each if shared is None else shared)
+            width = stage_width * EXPANSION.get(model.block, 1)
+    if model.order in ("pre", "relu_only_pre"):  # what the next block would have begun with
+        layers.append(activation(model, "nr" if model.order == "pre" else "r", width))
     net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
     initialise(net)
+    if model.initialisation == "identity":
+        identity(net)
     return net
 
 
-def initialise(net: nn.Module) -> None:
-    """Normal weights of variance 2 / fan-in, zero biases (He et al. 2015, arXiv:1502.01852, eq. 10); batch norm
-    starts as scale 1, shift 0."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+def stem(model: ResNet, channels: int, width: int) -> list[nn.Module]:
+    """3x3 convolution; for large images 7x7 at stride 2 and 3x3 max-pooling at stride 2. A pre-activated network
+    has its first norm and ReLU in the first block."""
+    large = model.stem == "conv7"
+    layers: list[nn.Module] = [conv(model, channels, width, 7 if large else 3, stride=2 if large else 1)]
+    if model.order != "pre":
+        layers.append(activation(model, "nr", width))
+    if large:
+        layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+    return layers

@@ -20,6 +20,8 @@ def use(name: str, threads: int) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"unknown device `{name}`; known: auto, cpu, cuda, cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device `{name}` is not supported; known: auto, cpu, cuda, cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"device {name} asked for, but torch {torch.__version__} sees no CUDA device; try --device cpu"

@@ -16,6 +16,7 @@ from ablations.config import Recipe
 from ablations.data import Images, Prepared
 from ablations.errors import UserError
 from ablations.models import build
+from ablations.models.regularisation import set_active
 from ablations.plan import Run
 from ablations.training.augmentation import augment, draw
 from ablations.training.optimiser import SGD
@@ -40,8 +41,8 @@ def train(
 ) -> Trained:
     """Train a run and read the test split once, after the last epoch, with the last weights.
 
-    `report` is called with each row of the history as it is made. A loss that is not finite ends the run: its
-    status is `diverged`, its errors are those of guessing. Raises UserError where the batch does not fit."""
+    `report` is called with each row of the history as it is made. A loss or gradient that is not finite ends the
+    run: its status is `diverged`, its losses and errors are those of guessing. Raises UserError where the batch does not fit."""
     started = time.perf_counter()
     recipe, seed = run.arm.recipe, run.seed
     steps = len(data.train) // recipe.batch_size  # full batches only; the next epoch mixes anew
@@ -50,7 +51,7 @@ def train(
 
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 4 s
     torch.manual_seed(stream_seed(seed, "initialisation"))
-    net = build(run.arm.model, data.shape[0], len(data.classes)).to(device, memory_format=torch.channels_last)
+    net = build(run.arm.model, data.shape, len(data.classes)).to(device, memory_format=torch.channels_last)
     torch.manual_seed(stream_seed(seed, "dropout"))
     order_stream, augmentation_stream = stream(seed, "order"), stream(seed, "augmentation")
     optimiser = SGD(net.parameters(), recipe)
@@ -66,6 +67,7 @@ def train(
         draws = draw(len(data.train), recipe, augmentation_stream, device)
         total_loss = torch.zeros((), device=device)
         net.train()
+        set_active(net, recipe.regularise_from <= (epoch - 1) / recipe.epochs < recipe.regularise_until)
         for batch in range(steps):
             rate = learning_rate(recipe, (epoch - 1) * steps + batch, steps)
             chosen = slice(batch * recipe.batch_size, (batch + 1) * recipe.batch_size)
@@ -98,24 +100,28 @@ def train(
         }
         history.append(row)
         report(row)
-        if not math.isfinite(running_loss):
+        if not all(math.isfinite(value) for value in row.values()):
             break
 
-    diverged = not math.isfinite(history[-1]["running_loss"])
+    diverged = not all(math.isfinite(value) for value in history[-1].values())
+    measured: dict[str, float] = {}
+    for name, split in (("train", train_split), ("validation", validation_split), ("test", None)):
+        # The test images are touched here and nowhere else, and not at all where there is nothing to measure.
+        loss = error = math.nan
+        if not diverged:
+            loss, error = evaluate(net, split or Split.of(data.test, data, device), recipe, device)
+            diverged = not math.isfinite(loss)
+        measured |= {f"{name}_loss": loss, f"{name}_error": error}
+    if diverged:
+        classes = len(data.classes)
+        guessing = {"loss": math.log(classes), "error": 100 * (1 - 1 / classes)}
+        measured = {name: guessing[name.rpartition("_")[2]] for name in measured}
     metrics: dict[str, Any] = {
         "status": "diverged" if diverged else "finished",
         "epochs_trained": len(history),
         "images_per_second": trained_images / training_seconds,
+        **measured,
     }
-    for name in ("train", "validation", "test"):
-        if diverged:
-            loss, error = None, 100 * (1 - 1 / len(data.classes))
-        else:
-            loss, error = evaluate(net, Split.of(getattr(data, name), data, device), recipe, device)
-        metrics |= {
-            f"{name}_loss": loss if loss is not None and math.isfinite(loss) else None,
-            f"{name}_error": error,
-        }
     metrics["seconds"] = time.perf_counter() - started
     weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     return Trained(metrics, history, weights)
@@ -132,6 +138,7 @@ class Split:
 
     @classmethod
     def of(cls, images: Images, data: Prepared, device: torch.device) -> Split:
+        """Move a part of the data to the device."""
         scale = (
             torch.tensor(values, device=device).mul(255).view(1, -1, 1, 1) for values in (data.mean, data.std)
         )
@@ -140,11 +147,11 @@ class Split:
         )
 
     def images(self, index: Tensor | slice) -> Tensor:
-        """Normalised float32 images [len(index), c, h, w], channels last."""
-        images = (self.raw[index].float() - self.mean) / self.std
-        return images.contiguous(memory_format=torch.channels_last)
+        """Normalised float32 images [len(index), c, h, w]."""
+        return (self.raw[index].float() - self.mean) / self.std
 
     def first(self, n: int) -> Split:
+        """The first n images; their order was mixed when the data were prepared."""
         return replace(self, raw=self.raw[:n], labels=self.labels[:n])
 
 

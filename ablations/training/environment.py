@@ -5,13 +5,16 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 
 import ablations
+
+# Beside torch, what training runs on, and what made the data.
+PACKAGES = ("numpy", "safetensors", "scikit-learn", "pillow")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -23,7 +26,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "dirty": dirty,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": numpy.__version__,
+        "packages": " ".join(f"{name} {version(name)}" for name in PACKAGES),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "device_type": device.type,
@@ -51,6 +54,6 @@ def git_state() -> tuple[str | None, bool | None]:
         ).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=normal"))
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         return None, None

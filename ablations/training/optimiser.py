@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 from torch.optim.sgd import sgd
 
 from ablations.config import Recipe
@@ -16,14 +17,17 @@ class SGD:
 
     def __init__(self, parameters: Iterable[nn.Parameter], recipe: Recipe):
         self.parameters = list(parameters)
-        self.momenta: list[Tensor | None] = [None] * len(self.parameters)
+        self.momenta = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.recipe = recipe
 
     def step(self, learning_rate: float) -> None:
+        """Update every parameter that has a gradient; those of a block that stochastic depth skipped have none
+        and stay as they are."""
+        moved = [(p, m) for p, m in zip(self.parameters, self.momenta, strict=True) if p.grad is not None]
         sgd(
-            self.parameters,
-            [parameter.grad for parameter in self.parameters],
-            self.momenta,
+            [parameter for parameter, _ in moved],
+            [parameter.grad for parameter, _ in moved],
+            [momentum for _, momentum in moved],
             fused=True,
             lr=learning_rate,
             momentum=self.recipe.momentum,

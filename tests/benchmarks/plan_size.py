@@ -1,6 +1,6 @@
 """How long Snakemake takes to parse and to plan as the number of runs grows, each run a job of its own.
 
-    python tests/benchmarks/plan_size.py 100 1000 10000
+python tests/benchmarks/plan_size.py 100 1000 10000
 """
 
 from __future__ import annotations
@@ -31,9 +31,19 @@ def main(sizes: list[int]) -> None:
             suites.mkdir(parents=True)
             depths = [6 * n + 2 for n in range(1, size // 10 + 1)]  # x 2 shortcuts x 5 seeds
             (suites / "many.yaml").write_text(SUITE.format(seeds=5, depths=depths))
-            command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "-n", "--quiet"]
+            command = [
+                sys.executable,
+                "-m",
+                "snakemake",
+                "--snakefile",
+                str(ROOT / "Snakefile"),
+                "-n",
+                "--quiet",
+            ]
             started = time.perf_counter()
-            subprocess.run([*command, "--config", "suite=many", "extra=my"], cwd=folder, check=True, capture_output=True)
+            subprocess.run(
+                [*command, "--config", "suite=many", "extra=my"], cwd=folder, check=True, capture_output=True
+            )
             print(f"| {size:,} | {time.perf_counter() - started:.1f} |", flush=True)
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from ablations.errors import UserError
 from ablations.plan import content_id, make_plan
 
 suite = config.get("suite", "digits")
-extra = config.get("extra")
+extra = config.get("extra", os.environ.get("ABLATIONS_EXTRA")) or None
 
 try:
     plan = make_plan(Library(extra), suite)
@@ -41,6 +42,13 @@ def report_files(name):
     return [f"report/{suite}/{name}.{ending}" for ending in ("md", "html", "pdf")]
 
 
+def reason_against(study):
+    def reason(wildcards):
+        raise WorkflowError(plan.unfit[study])
+
+    return reason
+
+
 def arm_tables(wildcards):
     return [
         f"results/{suite}/arms/{job.name}.csv" for job in plan.jobs_of(wildcards.study)
@@ -53,6 +61,17 @@ def data_files(wildcards):
             f"results/data/{job.arm.data_key}.safetensors"
             for job in plan.jobs_of(wildcards.study)
         }
+    )
+
+
+def source_files(wildcards):
+    dataset = plan.datasets[wildcards.data]
+    if dataset.path is None:
+        return []
+    return sorted(
+        str(path)
+        for split in ("train", "test")
+        for path in Path(dataset.path).glob(f"{split}*.parquet")
     )
 
 
@@ -87,30 +106,55 @@ def job_seeds(wildcards):
     return plan.jobs[wildcards.job].seeds
 
 
-def arms(wildcards):
-    planned = plan.studies[wildcards.study]
+# What a study's tables and figures show: factors and levels in their order, arms, seeds.
+def shown(study):
+    planned = plan.studies[study]
+    factors = [
+        [name, [level.label for level in factor.levels]]
+        for name, factor in planned.factors.items()
+    ]
     return content_id(
         {
+            "factors": factors,
+            "arms": [a.id for a in planned.arms.values()],
             "seeds": planned.seeds,
-            **{"/".join(key): arm.id for key, arm in planned.arms.items()},
         }
     )
 
 
+def arms(wildcards):
+    return shown(wildcards.study)
+
+
 def figures(wildcards):
-    return digest(plan.studies[wildcards.study].study.figures)
+    return [shown(wildcards.study), digest(plan.studies[wildcards.study].study.figures)]
 
 
 def claims(wildcards):
-    return [digest(planned.study.claims) for planned in plan.reported(wildcards.name)]
+    return [
+        [shown(p.name), digest(p.study.claims)] for p in plan.reported(wildcards.name)
+    ]
 
 
 def text(wildcards):
     studies = [
-        planned.study.model_dump(mode="json")
-        for planned in plan.reported(wildcards.name)
+        [shown(p.name), p.study.model_dump(mode="json")]
+        for p in plan.reported(wildcards.name)
     ]
-    return content_id({"suite": plan.suite.title, "studies": studies})
+    titles = sorted({dataset.title for dataset in plan.datasets.values()})
+    return content_id(
+        {"suite": plan.suite.title, "extra": extra, "studies": studies, "data": titles}
+    )
+
+
+# The code behind what is cheap to make again: after an update, tables and reports are renewed. Training and data
+# have versions of their own (ENGINE_VERSION, PREPARATION_VERSION), raised when their numbers change.
+def code(*modules):
+    package = Path(workflow.basedir) / "ablations"
+    files = sorted(path for module in modules for path in package.glob(module))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[
+        :16
+    ]
 
 
 # ----------------------------------------------------------------------------------------------- messages

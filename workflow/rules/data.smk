@@ -1,5 +1,7 @@
 # A data set -> one array file with its fingerprint. The key in its name changes with its definition.
 rule prepare:
+    input:
+        source_files,
     output:
         "results/data/{data}.safetensors",
     log:
@@ -10,9 +12,7 @@ rule prepare:
         "../envs/ablations.yaml"
     resources:
         mem_mb=4000,
-    params:
-        suite=suite,
     message:
         "Preparing data {wildcards.data}"
     shell:
-        "python -m ablations prepare --data {wildcards.data} --suite {params.suite} > {log} 2>&1"
+        "python -m ablations prepare --data {wildcards.data} > {log} 2>&1"

@@ -17,6 +17,7 @@ rule figures:
         "../envs/ablations.yaml"
     params:
         figures=figures,
+        code=code("figures.py", "collect.py", "statistics.py"),
     message:
         "Drawing the figures of {wildcards.study}"
     shell:
@@ -41,6 +42,7 @@ rule verdicts:
         "../envs/ablations.yaml"
     params:
         claims=claims,
+        code=code("report.py", "collect.py", "statistics.py"),
     message:
         "Judging the claims of {wildcards.name}"
     shell:
@@ -81,6 +83,7 @@ rule report:
         "../envs/ablations.yaml"
     params:
         text=text,
+        code=code("report.py", "typesetting.py", "statistics.py"),
     message:
         "Writing the report {wildcards.name}"
     shell:

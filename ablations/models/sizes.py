@@ -1,0 +1,32 @@
+"""Networks made for images of 224 pixels, on small ones: a step that would leave fewer than 2x2 pixels does not
+shrink the image. A pooling is left out then, a convolution takes stride 1."""
+
+from __future__ import annotations
+
+from torch import nn
+
+SMALLEST = 2  # pixels of height and width
+Size = tuple[int, int]
+
+
+def after(size: Size, kernel: int, stride: int = 1, padding: int = 0, ceil: bool = False) -> Size:
+    """Height and width after a convolution or pooling; `ceil`: the last window may reach over the edge."""
+    height, width = (
+        (side + 2 * padding - kernel + (stride - 1 if ceil else 0)) // stride + 1 for side in size
+    )
+    return height, width
+
+
+def fitting_stride(size: Size, kernel: int, stride: int, padding: int) -> int:
+    """The stride, or 1 where it would leave fewer than 2x2 pixels."""
+    return stride if min(after(size, kernel, stride, padding)) >= SMALLEST else 1
+
+
+def pool(
+    size: Size, kernel: int = 2, ceil: bool = False, kind: type[nn.Module] = nn.MaxPool2d
+) -> tuple[list[nn.Module], Size]:
+    """A pooling at stride 2 and the size after it; no layer where it would leave fewer than 2x2 pixels."""
+    smaller = after(size, kernel, 2, ceil=ceil)
+    if min(smaller) < SMALLEST:
+        return [], size
+    return [kind(kernel, stride=2, ceil_mode=ceil)], smaller
