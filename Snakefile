@@ -4,6 +4,7 @@
 #   snakemake --cores 8 --resources gpu=2 --config suite=cifar10 another suite
 #   snakemake --cores 8 depth                                    one study, with a report of its own
 #   snakemake width --cores 8 --config extra=my                  definitions of your own in my/studies/, ...
+#   snakemake --cores 8 all_studies                              every study of the suite
 #   snakemake -n                                                 what would be done
 #
 # The DAG follows from the YAML alone. Rules call `python -m ablations VERB` and nothing else.
@@ -21,6 +22,12 @@ rule all:
     default_target: True
     input:
         report_files("report"),
+
+
+# Every study that the suite lists, each with its own report.
+rule all_studies:
+    input:
+        [report_files(study) for study in plan.suite.studies],
 
 
 # A study by its name: its own report.

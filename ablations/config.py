@@ -168,8 +168,7 @@ def label(value: Any) -> str:
 
 # Columns of the table of runs, beside its factors.
 COLUMNS = {
-    "study", "network", "run", "arm", "seed", "status", "epoch", "step", "seconds", "epochs_trained",
-    "images_per_second", "macs", "norm_ops", "parameters", "activations", "device", "threads", "torch", "python",
+    "study", "network", "run", "arm", "seed", "status", "epoch", "step", "seconds", "epochs_trained", "macs", "norm_ops", "parameters", "activations", "device", "threads", "torch", "python",
     "packages", "commit", "dirty", "train_images", "validation_images", "test_images",
 }  # fmt: skip
 METRICS = {
@@ -179,18 +178,20 @@ METRICS = {
     "validation_loss": "validation loss",
     "test_error": "test error (%)",
     "test_loss": "test loss",
+    "images_per_second": "training images a second",
 }
 Metric = Literal[*METRICS]
 
 
 class Claim(Strict):
-    """A statement about two arms. `greater`: the metric of `arm` exceeds that of `than` by `margin` or more;
+    """A statement about two arms, each given by a level of every factor; `first` and `last` are those of the
+    suite. `greater`: the metric of `arm` exceeds that of `than` by `margin` or more;
     `not_greater`: it does not."""
 
     statement: str
     kind: Literal["greater", "not_greater"]
     metric: Metric
-    arm: dict[str, Scalar]  # a level for every factor
+    arm: dict[str, Scalar]
     than: dict[str, Scalar]
     margin: Annotated[float, Field(ge=0)]  # the smallest difference that matters, in the metric's unit
     source: str  # key in report/references.bib
@@ -244,7 +245,7 @@ class Study(Strict):
             raise ValueError("expected factors with their levels, such as `depth: [8, 20]`")
         parsed = {}
         for name, levels in factors.items():
-            if name in COLUMNS:
+            if name in COLUMNS or name in METRICS:
                 raise ValueError(
                     f"{name}: the table of runs has a column of this name; call the factor otherwise"
                 )
@@ -294,7 +295,8 @@ class StudyInSuite(Strict):
 
 
 class Suite(Strict):
-    """Where studies are run: data set, recipe, seeds, scale. `studies` are those of the default report."""
+    """Where studies are run: data set, recipe, seeds, scale. Each study has a report of its own; those that
+    `report` names, all if it is not given, are in the suite's."""
 
     title: str
     data: str
@@ -302,7 +304,17 @@ class Suite(Strict):
     recipe: RecipeChanges
     model: ModelChanges = ModelChanges()
     studies: dict[str, StudyInSuite]
+    report: Sequence(str) | None = None
     seeds_per_job: Positive | None = None  # cut an arm's seeds into jobs of so many, for clusters
+
+    @field_validator("report")
+    @classmethod
+    def known_studies(cls, report: tuple[str, ...] | None, info: Any) -> tuple[str, ...] | None:
+        studies = info.data.get("studies", {})
+        for name in report or ():
+            if name not in studies:
+                raise ValueError(f"`{name}` is not among this suite's studies{suggestion(name, studies)}")
+        return report
 
 
 # ------------------------------------------------------------------------------------------ reading YAML
@@ -310,7 +322,7 @@ class Suite(Strict):
 # Files, folders and rules are called after definitions; these are taken.
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*|[a-z0-9][a-z0-9_]*")
 RESERVED = {
-    "all", "report", "prepare", "train", "cost", "collect", "figures", "verdicts",  # rules
+    "all", "all_studies", "report", "prepare", "train", "cost", "collect", "figures", "verdicts",  # rules
     "data", "runs", "logs", "benchmarks", "downloads", "arms", "captions", "example",  # folders
 }  # fmt: skip
 KINDS: dict[str, type[Strict]] = {"studies": Study, "suites": Suite, "datasets": Dataset}

@@ -135,7 +135,9 @@ class PlannedStudy:
         return dict(zip(self.factors, key, strict=True))
 
     def select(self, levels: Mapping[str, Scalar]) -> dict[tuple[str, ...], Arm]:
-        """The arms at the given levels of some factors. UserError for an unknown factor or level."""
+        """The arms at the given levels of some factors; `first` and `last` are a factor's own. UserError for an
+        unknown factor or level."""
+        wanted = {}
         for name, value in levels.items():
             if name not in self.factors:
                 known = ", ".join(self.factors)
@@ -143,11 +145,11 @@ class PlannedStudy:
                     f"study {self.name} has no factor `{name}`{suggestion(name, self.factors)}; known: {known}"
                 )
             known = [level.label for level in self.factors[name].levels]
-            if label(value) not in known:
+            wanted[name] = {"first": known[0], "last": known[-1]}.get(label(value), label(value))
+            if wanted[name] not in known:
                 raise UserError(
                     f"factor {name} has no level `{label(value)}` in this suite; known: {', '.join(known)}"
                 )
-        wanted = {name: label(value) for name, value in levels.items()}
         return {key: arm for key, arm in self.arms.items() if wanted.items() <= self.levels(key).items()}
 
 
@@ -209,7 +211,7 @@ class Plan:
     @property
     def listed(self) -> list[str]:
         """The studies of the suite's own report."""
-        return list(self.suite.studies)
+        return list(self.suite.studies if self.suite.report is None else self.suite.report)
 
     def study(self, name: str) -> PlannedStudy:
         if name in self.unfit:

@@ -194,6 +194,7 @@ def methods(planned: PlannedStudy, runs: pd.DataFrame) -> str:
         for name, value in arm.recipe.model_dump().items()
         if f"recipe.{name}" not in varied
         and (arm.recipe.schedule == "step" or name not in ("milestones", "gamma"))
+        and (not name.startswith("regularise_") or value != type(arm.recipe).model_fields[name].default)
     }
     return (
         f"Data: {arm.dataset.title}; {sizes['train_images']:,} training, {sizes['validation_images']:,} validation "

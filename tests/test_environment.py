@@ -8,6 +8,7 @@ from conftest import ROOT, write
 from ruamel.yaml import YAML
 
 from ablations import gpus
+from ablations.config import Library
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -15,6 +16,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 def test_the_conda_environment_has_the_same_ranges():
     environment = YAML(typ="safe").load(ROOT / "workflow" / "envs" / "ablations.yaml")
     assert environment["dependencies"][-1]["pip"] == PROJECT["dependencies"]
+
+
+def test_the_readme_lists_every_study_with_its_question():
+    readme, library = (ROOT / "README.md").read_text(), Library()
+    for name in library.names("studies"):
+        assert f"| `{name}` | {library.study(name).question} |" in readme
+    for name in library.names("suites"):
+        assert f"| `{name}` |" in readme
 
 
 def test_the_lock_file_pins_every_dependency_with_hashes_and_no_address():

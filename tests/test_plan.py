@@ -156,10 +156,25 @@ def test_suites_that_do_not_fit(tmp_path, suite, told):
     assert told in str(error.value)
 
 
+def test_a_suites_report_may_name_some_of_its_studies(tmp_path):
+    write(tmp_path / "suites" / "mine.yaml", SUITE.replace("title: s", "title: s\nreport: [depth]"))
+    write(tmp_path / "studies" / "widths.yaml", STUDY)
+    assert make_plan(Library(tmp_path), "mine").listed == ["depth"]
+    write(tmp_path / "suites" / "mine.yaml", SUITE.replace("title: s", "title: s\nreport: [dept]"))
+    with pytest.raises(UserError, match="`dept` is not among this suite's studies"):
+        make_plan(Library(tmp_path), "mine")
+
+
+def test_first_and_last_levels(library):
+    study = make_plan(library, "mine").study("widths")
+    assert list(study.select({"depth": "first"})) == [("14", "wide")]
+    assert list(study.select({"depth": "last", "size": "last"})) == [("20", "wide")]
+
+
 def test_a_study_that_a_suite_cannot_run_harms_nothing_but_itself(tmp_path):
     write(tmp_path / "studies" / "odd.yaml", STUDY.replace("depth: [8, 14]", "depth: [8, 15]"))
     plan = make_plan(Library(tmp_path), "digits")
-    assert list(plan.studies) == plan.listed + sorted(set(Library().names("studies")) - set(plan.listed))
+    assert set(plan.studies) == set(Library().names("studies")) and list(plan.unfit) == ["odd"]
     with pytest.raises(UserError, match=r"odd.yaml in .*digits.yaml: arm depth = 15, size = narrow: model: "):
         plan.study("odd")
 
