@@ -23,6 +23,7 @@ The whole way, in parallel and only what is missing:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit status: 0, 2 for what the user can mend, 130 when stopped."""
     options = parser().parse_args(arguments)
     try:
         options.verb(options)
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The verbs and their options."""
     top = argparse.ArgumentParser(
         prog="ablations",
         description="Ablations of convolutional networks: from studies in YAML to a report with verdicts.",
@@ -112,12 +114,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def library(options: argparse.Namespace):
+    """The definitions that the options name."""
     from ablations.config import Library
 
     return Library(options.extra)
 
 
 def planned(options: argparse.Namespace):
+    """The plan of the suite that the options name. UserError where it does not fit."""
     from ablations.plan import make_plan
 
     return make_plan(library(options), options.suite)
@@ -215,6 +219,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def parse_level(text: str) -> tuple[str, str]:
+    """Factor and level of `FACTOR=LEVEL`. UserError for anything else."""
     factor, equals, level = text.partition("=")
     if not equals:
         raise UserError(f"`{text}`: levels are given as FACTOR=LEVEL, such as depth=20")

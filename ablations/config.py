@@ -152,6 +152,7 @@ def parse_factor(name: str, levels: Any) -> Factor:
 
 
 def mapping(key: Any, fields: Any) -> Mapping[str, Any]:
+    """The fields that a level sets. ValueError where it is no mapping."""
     if not isinstance(fields, Mapping):
         raise ValueError(f"level `{key}`: expected the fields it sets, found {shown(fields)}")
     return fields
@@ -344,6 +345,7 @@ class Library:
         self._read = cache(self._read)
 
     def names(self, kind: str) -> list[str]:
+        """Names of all definitions of a kind, sorted."""
         found = (path for folder in self.folders for path in (folder / kind).glob("*.yaml"))
         return sorted({path.stem for path in found if path.is_file()})
 
@@ -358,12 +360,15 @@ class Library:
         )
 
     def study(self, name: str) -> Study:
+        """A study by name. UserError where it is unknown or not valid; so for suites and data sets."""
         return self._read("studies", name)
 
     def suite(self, name: str) -> Suite:
+        """A suite by name."""
         return self._read("suites", name)
 
     def dataset(self, name: str) -> Dataset:
+        """A data set by name."""
         return self._read("datasets", name)
 
     @property

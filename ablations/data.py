@@ -163,6 +163,7 @@ def read_parquet(file: Path) -> tuple[Images, tuple[str, ...] | None]:
 
 
 def size(image: np.ndarray) -> str:
+    """Width and height of an image [height, width, channels], for messages."""
     return f"{image.shape[1]}x{image.shape[0]}"
 
 
@@ -332,4 +333,5 @@ def read_header(path: Path) -> Header | None:
 
 
 def damaged(path: Path, why: str) -> UserError:
+    """What is said of a prepared file that cannot be used."""
     return UserError(f"{path}: damaged ({why}); delete it and run the command again: it is made anew")

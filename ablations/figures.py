@@ -138,6 +138,7 @@ KINDS: dict[str, Callable[..., pd.DataFrame]] = {
 
 
 def panels(count: int, share: bool = False) -> list[Axes]:
+    """Axes side by side in one figure."""
     _, axes = plt.subplots(
         1, count, figsize=(3.6 * count + (0.8 if count == 1 else 0), 2.8), squeeze=False, sharey=share
     )
@@ -183,8 +184,10 @@ def colours(factor: Factor) -> dict[str, str]:
 
 
 def legend(axes: list[Axes]) -> None:
+    """One legend for all panels, above them."""
     axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
 
 
 def words(name: str) -> str:
+    """A name from YAML as prose."""
     return name.replace("_", " ")

@@ -29,13 +29,16 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file, whole or not at all."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all. ValueError for NaN and infinity."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -9,6 +9,7 @@ REPORT = Path("report")
 
 
 def data(key: str) -> Path:
+    """A prepared data file."""
     return RESULTS / "data" / f"{key}.safetensors"
 
 
@@ -23,6 +24,7 @@ def study_table(suite: str, study: str, name: str) -> Path:
 
 
 def verdicts(suite: str, report: str) -> Path:
+    """The verdicts of a report."""
     return RESULTS / suite / f"{report}-verdicts.csv"
 
 
@@ -32,4 +34,5 @@ def figures(suite: str, study: str) -> Path:
 
 
 def report(suite: str, name: str, ending: str) -> Path:
+    """A report in one of its forms: md, html or pdf."""
     return REPORT / suite / f"{name}.{ending}"

@@ -132,6 +132,7 @@ class ResNet(Strict):
 
     @property
     def stage_blocks(self) -> tuple[int, ...]:
+        """Blocks of each stage."""
         if self.blocks is not None:
             return self.blocks
         return ((self.depth - 2) // (len(BLOCKS[self.block]) * len(self.widths)),) * len(self.widths)
@@ -184,6 +185,7 @@ class DenseNet(Strict):
 
     @property
     def block_layers(self) -> tuple[int, ...]:
+        """Layers of each dense block."""
         return self.blocks or ((self.depth - 4) // (6 if self.bottleneck else 3),) * 3
 
     @property

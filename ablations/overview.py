@@ -54,4 +54,5 @@ def costs(arm: Arm, header: data.Header | None) -> tuple[int | None, float | Non
 
 
 def number(value: float | None) -> str:
+    """A cost for a table; ? where it is not known yet."""
     return "?" if value is None else f"{value:.2e}"

@@ -49,6 +49,7 @@ def identity(part: Strict, without: set[str] = frozenset()) -> dict[str, Any]:
 
 
 def prepared_identity(dataset: Dataset) -> dict[str, Any]:
+    """What of a data set's definition, and of the code that prepares it, can change numbers."""
     return {"version": PREPARATION_VERSION, **identity(dataset, without={"title"})}
 
 
@@ -132,6 +133,7 @@ class PlannedStudy:
     seeds: tuple[int, ...]
 
     def levels(self, key: tuple[str, ...]) -> dict[str, str]:
+        """The level of each factor, by its name, of the arm at `key`."""
         return dict(zip(self.factors, key, strict=True))
 
     def select(self, levels: Mapping[str, Scalar]) -> dict[tuple[str, ...], Arm]:
@@ -214,6 +216,7 @@ class Plan:
         return list(self.suite.studies if self.suite.report is None else self.suite.report)
 
     def study(self, name: str) -> PlannedStudy:
+        """A study of the plan. UserError where it is unknown, or why the suite cannot run it."""
         if name in self.unfit:
             raise UserError(self.unfit[name])
         if name not in self.studies:
@@ -227,6 +230,7 @@ class Plan:
 
 
 def cut(arm: Arm, seeds: list[int], size: int | None) -> Iterator[Job]:
+    """An arm's seeds in jobs of `size`; all in one where it is None."""
     size = size or len(seeds)
     for part, start in enumerate(range(0, len(seeds), size)):
         yield Job(arm, part, tuple(seeds[start : start + size]))

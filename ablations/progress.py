@@ -25,6 +25,7 @@ class Progress:
         )
 
     def finish(self, metrics: dict[str, Any]) -> None:
+        """Tell how the run ended."""
         self.show(
             f"{self.name}: {metrics['status']} after {metrics['epochs_trained']} epochs"
             f" in {duration(metrics['seconds'])},"
@@ -33,6 +34,7 @@ class Progress:
         )
 
     def show(self, line: str, last: bool) -> None:
+        """Print a line; on a terminal over the one before."""
         print(f"\r\033[K{line}" if self.live else line, end="\n" if last else "", flush=True)
 
 

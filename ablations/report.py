@@ -112,6 +112,7 @@ def read_verdicts(plan: Plan, name: str) -> list[dict[str, Any]]:
 
 
 def sentence(claim: Claim, row: dict[str, Any], effect: str) -> str:
+    """A verdict in words, with its numbers."""
     if row["verdict"] == "not tested":
         return f"Not tested: {row['reason']}."
     metric = METRICS[claim.metric].removesuffix(" (%)").capitalize()
@@ -126,6 +127,7 @@ def sentence(claim: Claim, row: dict[str, Any], effect: str) -> str:
 def study_context(
     plan: Plan, planned: PlannedStudy, runs: pd.DataFrame, verdicts: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    """What the template needs of a study."""
     figures = layout.figures(plan.suite_name, planned.name)
     relative = figures.relative_to(layout.REPORT / plan.suite_name)
     return {
@@ -150,6 +152,7 @@ def study_context(
 
 
 def arm_row(key: tuple[str, ...], runs: pd.DataFrame) -> dict[str, Any]:
+    """A row of the table of arms."""
     if runs.empty:
         return {
             "levels": key,
@@ -208,12 +211,14 @@ NAMED = ("family", "block", "widths", "norm", "order", "depth")
 
 
 def described(fields: Mapping[str, Any]) -> str:
+    """Fields of a definition in words."""
     return ", ".join(
         f"{name.replace('_', ' ')} {plain(value)}" for name, value in fields.items() if value is not None
     )
 
 
 def plain(value: Any) -> str:
+    """A value in words."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple | list):
@@ -222,6 +227,7 @@ def plain(value: Any) -> str:
 
 
 def environments(runs: pd.DataFrame) -> list[str]:
+    """A sentence for each environment that runs were trained in."""
     lines = []
     columns = ["device", "threads", "torch", "python", "commit", "dirty"]
     for values, group in runs.groupby(columns, dropna=False, sort=False):
@@ -239,6 +245,7 @@ def environments(runs: pd.DataFrame) -> list[str]:
 
 
 def magnitude(value: float) -> str:
+    """A large number with its unit: 2.52 M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:.3g} {unit}"
@@ -246,11 +253,13 @@ def magnitude(value: float) -> str:
 
 
 def interval(runs: pd.DataFrame, metric: str) -> str:
+    """Mean and half the 95 % interval of a metric over an arm's runs."""
     mean, low, _ = mean_interval(runs[metric].to_numpy(float), resolution(runs, metric))
     return f"{mean:.2f}" if math.isnan(low) else f"{mean:.2f} ± {mean - low:.2f}"
 
 
 def p_value(p: float) -> str:
+    """A p value as printed."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -64,10 +64,12 @@ def known_keys(kind: type[Strict], place: Iterable[str]) -> list[str]:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
+    """` (did you mean ...?)` where a known word is close, else nothing."""
     close = difflib.get_close_matches(str(word), list(known), n=1)
     return f" (did you mean `{close[0]}`?)" if close else ""
 
 
 def shown(value: Any) -> str:
+    """A value for a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -50,6 +50,7 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the effect."""
         half = stats.t.ppf(1 - ALPHA / 2, self.freedom) * self.error
         return self.effect - half, self.effect + half
 
@@ -82,6 +83,7 @@ def mean_interval(values: np.ndarray, resolution: float = 0.0) -> tuple[float, f
 
 
 def floored_variance(values: np.ndarray, resolution: float) -> float:
+    """Variance of a sample, not below that of rounding to `resolution`."""
     return max(float(np.var(values, ddof=1)), resolution**2 / 12)
 
 

@@ -14,6 +14,7 @@ class Regularised(nn.Module):
 
     @property
     def dropping(self) -> bool:
+        """Whether something is dropped now."""
         return self.training and self.active
 
 

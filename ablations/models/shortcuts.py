@@ -21,6 +21,7 @@ class Identity(nn.Module):
         self.added = channels_out - channels_in
 
     def path(self, x: Tensor) -> Tensor:
+        """The input in the shape of the block's output."""
         if self.stride > 1:
             x = x[:, :, :: self.stride, :: self.stride]
         if self.added < 0:

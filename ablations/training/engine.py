@@ -170,6 +170,7 @@ def evaluate(net: nn.Module, split: Split, recipe: Recipe, device: torch.device)
 
 
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """Mixed precision as the recipe asks for it."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16")
 
 

@@ -38,5 +38,6 @@ class SGD:
         )
 
     def zero_grad(self) -> None:
+        """Forget the gradients."""
         for parameter in self.parameters:
             parameter.grad = None
