@@ -100,9 +100,7 @@ def name_costs(ax: Axes, planned: PlannedStudy, figure: Figure, runs: pd.DataFra
     """The levels of the other factors, once for arms of equal cost, above the highest of them."""
     others = [name for name in planned.factors if name != figure.colour]
     for cost, equal in runs.groupby(figure.x):
-        levels = dict.fromkeys(
-            " ".join(f"{words(name)} {row[name]}" for name in others) for _, row in equal.iterrows()
-        )
+        levels = dict.fromkeys(" ".join(str(row[name]) for name in others) for _, row in equal.iterrows())
         height = equal.groupby(list(planned.factors), observed=True)[metric].mean().max()
         place = {"xytext": (-5, 5), "textcoords": "offset points", "ha": "right"}
         ax.annotate(" / ".join(levels), (cost, height), fontsize=7, color="#57606a", **place)

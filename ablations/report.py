@@ -178,6 +178,9 @@ def caption(figure: Figure, planned: PlannedStudy) -> str:
         if figure.kind == "curves"
         else ("dots are runs, lines join their means, bars are 95 % intervals of the mean (Student's t)")
     )
+    others = [factor.replace("_", " ") for factor in planned.factors if factor != figure.colour]
+    if figure.kind == "cost" and others:
+        shown += f"; beside the points stands the {' and '.join(others)}"
     return f"{figure.title}; n = {len(planned.seeds)} seeds an arm; {shown}."
 
 
