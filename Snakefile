@@ -51,6 +51,4 @@ for study in plan.unfit:
 
 
 onsuccess:
-    print(
-        f"Reports lie in report/{suite}/; the verdicts again: ablations summary --suite {suite}"
-    )
+    print(f"Reports lie in report/{suite}/; the verdicts again: {summary_command()}")

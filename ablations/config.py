@@ -169,8 +169,9 @@ def label(value: Any) -> str:
 
 # Columns of the table of runs, beside its factors.
 COLUMNS = {
-    "study", "network", "run", "arm", "seed", "status", "epoch", "step", "seconds", "epochs_trained", "macs", "norm_ops", "parameters", "activations", "device", "threads", "torch", "python",
-    "packages", "commit", "dirty", "train_images", "validation_images", "test_images",
+    "study", "network", "run", "arm", "seed", "status", "epoch", "step", "seconds", "epochs_trained",
+    "macs", "norm_ops", "parameters", "activations", "train_images", "validation_images", "test_images",
+    "device", "threads", "torch", "python", "packages", "commit", "dirty",
 }  # fmt: skip
 METRICS = {
     "train_error": "training error (%)",
@@ -392,7 +393,10 @@ class Library:
     def _read(self, kind: str, name: str) -> Any:
         path = self.path(kind, name)
         if not NAME.fullmatch(name) or name in RESERVED:
-            raise UserError(f"{path}: `{name}` cannot be a name here: take small letters, digits and dashes")
+            raise UserError(
+                f"{path}: `{name}` cannot be a name here: take small letters, digits and dashes or underscores, "
+                f"but none of {', '.join(sorted(RESERVED))}"
+            )
         definition = validate(KINDS[kind], read_yaml(path), path)
         if isinstance(definition, Study):
             self.check_sources(definition, path)

@@ -78,7 +78,7 @@ def train(
             loss.backward()
             optimiser.step(rate)
             total_loss += loss.detach()
-        running_loss = total_loss.item() / steps  # the epoch's one wait for the device
+        running_loss = total_loss.item() / steps  # no step waits for the device, only the epoch's end
         epoch_seconds = time.perf_counter() - epoch_started
         trained_images += steps * recipe.batch_size
         training_seconds += epoch_seconds

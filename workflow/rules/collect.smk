@@ -36,7 +36,7 @@ rule collect:
         "../envs/ablations.yaml"
     params:
         arms=arms,
-        code=code("collect.py", "store.py"),
+        code=code("collect.py", "store.py", "networks.py"),
     message:
         "Collecting the runs of {wildcards.study}"
     shell:

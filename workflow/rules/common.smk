@@ -163,3 +163,7 @@ def code(*modules):
 def job_name(wildcards):
     job = plan.jobs[wildcards.job]
     return f"{job.arm.name}, seeds {', '.join(map(str, job.seeds))}"
+
+
+def summary_command():
+    return f"ablations summary --suite {suite}" + (f" --extra {extra}" if extra else "")
