@@ -12,6 +12,7 @@ rule cost:
         mem_mb=2000,
     params:
         arms=arms,
+        code=code("cost.py", "networks.py", "models/*.py"),
     message:
         "Counting MACs and parameters of {wildcards.study}"
     shell:
