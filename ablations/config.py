@@ -20,6 +20,9 @@ from ablations.networks import FAMILIES
 from ablations.schema import Positive, Sequence, Strict, shown, suggestion, validate
 
 Scalar = bool | int | float | str
+Part = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Pixels = Annotated[int, Field(ge=0)]
 
 
 # ------------------------------------------------------------------------------------------ what is trained
@@ -34,7 +37,7 @@ class Dataset(Strict):
     train: Positive | None = None  # images kept for training; all that validation leaves if not given
     validation: Positive  # images taken from the training part, to select by
     test: Positive | None = None  # images kept for the test; all of the test part if not given
-    noise: Annotated[float, Field(ge=0)] = 0.0  # Gaussian, in standard deviations of the pixels, added once
+    noise: NotNegative = 0.0  # Gaussian, in standard deviations of the pixels, added once
 
     @model_validator(mode="after")
     def path_where_needed(self) -> Dataset:
@@ -43,29 +46,37 @@ class Dataset(Strict):
         return self
 
 
-Part = Annotated[float, Field(ge=0, le=1)]
-
-
 class Recipe(Strict):
-    """How a network is trained. SGD with momentum on the cross-entropy; weight decay on every parameter."""
+    """How a network is trained: what lowers the cross-entropy, at which pace, on which views of the images."""
 
     epochs: Positive
     batch_size: Positive
+    optimiser: Literal["sgd", "adam"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)]  # the highest, reached after the warm-up
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of adam: beta_1; its beta_2 is 0.999
     nesterov: bool = False
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    schedule: Literal["step", "cosine"] = "cosine"
+    weight_decay: NotNegative = 1e-4  # on every parameter
+    # What is subtracted: `l2` adds w to the gradient, `l1` the sign of w, `decoupled` shrinks w by itself.
+    weight_decay_kind: Literal["l2", "decoupled", "l1"] = "l2"
+    schedule: Literal["step", "cosine", "constant"] = "cosine"
     milestones: Sequence(Annotated[float, Field(gt=0, lt=1)]) = (
         0.5,
         0.75,
     )  # of `step`: parts of the training
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1  # of `step`: factor at each milestone
-    warmup: Annotated[float, Field(ge=0)] = 0.0  # epochs of linear growth from zero
-    crop_padding: Annotated[int, Field(ge=0)] = 0  # pixels of zero padding for random crops
+    warmup: NotNegative = 0.0  # epochs of linear growth from zero
+    patience: Positive | None = None  # epochs without a lower validation error that end a run (early stopping)
+    crop_padding: Pixels = 0  # pixels of zero padding for random crops
     flip: bool = False  # random horizontal flips
+    rand_augment: Annotated[int, Field(ge=0, le=4)] = 0  # operations of RandAugment on an image
+    rand_augment_magnitude: Annotated[int, Field(ge=0, le=30)] = 9  # of each, 30 the strongest
+    cutout: Pixels = 0  # side of a square of zeros at a random place
+    mixup: NotNegative = 0.0  # alpha of the Beta distribution that mixes two images
+    cutmix: NotNegative = 0.0  # alpha of the Beta distribution of the part that a box of another image takes
+    random_labels: Part = 0.0  # part of the training images whose label is drawn anew, once for each seed
     regularise_from: Part = 0.0  # dropout and its kin are active in this part of the training only
     regularise_until: Part = 1.0
+    norm_statistics: Literal["running", "pass"] = "running"  # batch norm's for the final metrics
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast, weights stay fp32
 
     @model_validator(mode="after")
@@ -76,6 +87,10 @@ class Recipe(Strict):
             raise ValueError("`regularise_from` is after `regularise_until`")
         if self.warmup > self.epochs:
             raise ValueError(f"`warmup` is longer than the training: {self.warmup} > {self.epochs} epochs")
+        if self.nesterov and self.optimiser != "sgd":
+            raise ValueError(f"`nesterov` belongs to sgd, found {self.optimiser}")
+        if self.mixup and self.cutmix:
+            raise ValueError("give `mixup` or `cutmix`, not both")
         return self
 
 
@@ -195,7 +210,7 @@ class Claim(Strict):
     metric: Metric
     arm: dict[str, Scalar]
     than: dict[str, Scalar]
-    margin: Annotated[float, Field(ge=0)]  # the smallest difference that matters, in the metric's unit
+    margin: NotNegative  # the smallest difference that matters, in the metric's unit
     source: str  # key in report/references.bib
     published: str  # the figures printed there, with the statistic they are
 
