@@ -65,7 +65,9 @@ class Recipe(Strict):
     )  # of `step`: parts of the training
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1  # of `step`: factor at each milestone
     warmup: NotNegative = 0.0  # epochs of linear growth from zero
-    patience: Positive | None = None  # epochs without a lower validation error that end a run (early stopping)
+    patience: Positive | None = (
+        None  # epochs without a lower validation error that end a run (early stopping)
+    )
     crop_padding: Pixels = 0  # pixels of zero padding for random crops
     flip: bool = False  # random horizontal flips
     rand_augment: Annotated[int, Field(ge=0, le=4)] = 0  # operations of RandAugment on an image
@@ -184,7 +186,7 @@ def label(value: Any) -> str:
 
 # Columns of the table of runs, beside its factors.
 COLUMNS = {
-    "study", "network", "run", "arm", "seed", "status", "epoch", "step", "seconds", "epochs_trained",
+    "study", "network", "run", "arm", "seed", "status", "epoch", "step", "seconds", "epochs_trained", "measured_epoch",
     "macs", "norm_ops", "parameters", "activations", "train_images", "validation_images", "test_images",
     "device", "threads", "torch", "python", "packages", "commit", "dirty",
 }  # fmt: skip
@@ -196,6 +198,7 @@ METRICS = {
     "test_error": "test error (%)",
     "test_loss": "test loss",
     "images_per_second": "training images a second",
+    "sparsity": "weights near zero (%)",
 }
 Metric = Literal[*METRICS]
 

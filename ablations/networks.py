@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ablations.schema import Positive, Sequence, Strict, shown
 
@@ -54,6 +54,15 @@ SHORTCUTS = {
     "dropout": "identity with dropout 0.5",
 }
 
+INITIALISATIONS = {
+    "he": "normal of variance 2 / fan-in",
+    "xavier": "normal of variance 2 / (fan-in + fan-out)",
+    "small": "normal of standard deviation 0.01",
+    "identity": "he, but convolutions that keep their channels pass their input on",
+    "skipinit": "he, and a learnt factor on each transform that starts at 0",
+    "fixup": "he, scaled by depth in transforms, whose last layers start at 0; learnt scalars for norms",
+}
+
 
 class ResNet(Strict):
     """Plain and residual networks: He et al. 2015 and 2016, Wide ResNet, ResNeXt; for images of 8 to 224 pixels."""
@@ -65,6 +74,7 @@ class ResNet(Strict):
     shortcut: Literal[*SHORTCUTS] = "identity"
     gate_bias: float = -6.0  # of the gated shortcuts (He et al. 2016, section 3.1)
     norm: Norm = "batch"
+    norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1  # of batch norm's running averages
     groups: Positive = 8  # of group norm
     order: Literal[*ORDERS] = "post"
     widths: Sequence(Positive) = (16, 32, 64)  # channels of each stage, before expansion
@@ -77,7 +87,8 @@ class ResNet(Strict):
     stride: Literal["first", "conv3"] = (
         "first"  # where a bottleneck takes its stride: its first 1x1, or its 3x3
     )
-    initialisation: Literal["he", "identity", "skipinit"] = "he"
+    initialisation: Literal[*INITIALISATIONS] = "he"
+    weights: Literal["direct", "product"] = "direct"  # product: a weight is stored as two factors
     dropout: Rate = 0.0  # between the convolutions of a block
     spatial_dropout: Rate = 0.0  # the same for whole channels
     drop_connect: Rate = 0.0  # on the weights of the convolutions
@@ -114,9 +125,30 @@ class ResNet(Strict):
         normed = {*self.widths, *self.inner_widths, self.stem_channels} if self.norm == "group" else ()
         if uneven := [width for width in sorted(normed) if width % self.groups]:
             raise ValueError(f"{self.groups} groups of group norm do not divide {uneven[0]} channels")
-        if self.initialisation == "skipinit" and self.shortcut == "none":
-            raise ValueError("initialisation skipinit needs a shortcut: its transforms start at zero")
+        if self.norm != "batch" and self.norm_momentum != type(self).model_fields["norm_momentum"].default:
+            raise ValueError(f"`norm_momentum` belongs to batch norm, found norm {self.norm}")
+        if self.initialisation in ("skipinit", "fixup") and self.shortcut == "none":
+            raise ValueError(
+                f"initialisation {self.initialisation} needs a shortcut: its transforms start at zero"
+            )
+        if self.initialisation == "fixup":
+            self.check_fixup()
         return self
+
+    def check_fixup(self) -> None:
+        """ValueError where the conditions of Zhang, Dauphin & Ma 2019, section 3, are not met."""
+        if self.norm != "none":
+            raise ValueError(f"initialisation fixup takes the place of a norm: norm none, found {self.norm}")
+        if self.shortcut not in ("identity", "projection", "projections"):
+            raise ValueError(
+                f"initialisation fixup needs an identity or projection shortcut, found {self.shortcut}"
+            )
+        if self.order != "post":
+            raise ValueError(f"initialisation fixup is made for order post, found {self.order}")
+        if len(BLOCKS[self.block]) == 1:
+            raise ValueError(
+                f"initialisation fixup scales the layers before a transform's last: {self.block} has none"
+            )
 
     def check_depth(self) -> None:
         """ValueError unless the stages get equal numbers of whole blocks."""
@@ -136,6 +168,11 @@ class ResNet(Strict):
         if self.blocks is not None:
             return self.blocks
         return ((self.depth - 2) // (len(BLOCKS[self.block]) * len(self.widths)),) * len(self.widths)
+
+    @property
+    def biases(self) -> bool:
+        """Whether convolutions have biases: where no norm follows; Fixup has scalar ones of its own."""
+        return self.norm == "none" and self.initialisation != "fixup"
 
     @property
     def stem_channels(self) -> int:
@@ -220,23 +257,30 @@ class AlexNet(Strict):
 
     family: Literal["alexnet"] = "alexnet"
     stem: Literal["conv3", "conv11"] = "conv3"  # conv11: 11x11 at stride 4, for large images
+    multiplier: Annotated[float, Field(gt=0)] = 1.0  # of the convolutions' channels
     hidden: Sequence(Positive) = (4096, 4096)  # units of the hidden linear layers
     dropout: Rate = 0.5  # of the input of each hidden layer
 
     @property
     def name(self) -> str:
-        return "alexnet"
+        return "alexnet" if self.multiplier == 1 else f"alexnet-{self.multiplier:g}"
 
 
 class VGG(Strict):
     """Simonyan & Zisserman 2015, arXiv:1409.1556: stages of 3x3 convolutions, a max pooling after each."""
 
     family: Literal["vgg"] = "vgg"
-    convolutions: Sequence(Positive) = (2, 2, 3, 3, 3)  # of each stage
     widths: Sequence(Positive) = (64, 128, 256, 512, 512)  # channels of each stage
+    convolutions: Sequence(Positive) = (2, 2, 3, 3, 3)  # of each stage; one number: so many in each
     norm: Literal["batch", "none"] = "batch"
     hidden: Sequence(Positive) = ()  # units of the hidden linear layers; (4096, 4096) in the paper
     dropout: Rate = 0.0  # after each hidden layer; without one, before the classifier
+
+    @field_validator("convolutions", mode="before")
+    @classmethod
+    def of_each_stage(cls, found: Any, info: ValidationInfo) -> Any:
+        """One whole number as a tuple, so that either way of writing it is the same network."""
+        return (found,) * len(info.data.get("widths", "?")) if type(found) is int else found
 
     @model_validator(mode="after")
     def possible(self) -> VGG:
@@ -258,11 +302,12 @@ class GoogLeNet(Strict):
 
     family: Literal["googlenet"] = "googlenet"
     stem: Literal["conv3", "conv7"] = "conv3"  # conv7: 7x7 at stride 2 and two max-poolings, for large images
+    multiplier: Annotated[float, Field(gt=0)] = 1.0  # of the channels of stem and modules
     dropout: Rate = 0.2  # before the classifier
 
     @property
     def name(self) -> str:
-        return "googlenet"
+        return "googlenet" if self.multiplier == 1 else f"googlenet-{self.multiplier:g}"
 
 
 class MobileNet(Strict):

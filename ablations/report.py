@@ -16,6 +16,7 @@ from ablations import layout
 from ablations.collect import read_runs, read_table, write_table
 from ablations.config import METRICS, TEMPLATES, Claim, Figure
 from ablations.plan import Plan, PlannedStudy
+from ablations.schema import Strict
 from ablations.statistics import Verdict, judge, mean_interval, of_arm, resolution
 from ablations.typesetting import Typesetter
 
@@ -90,7 +91,7 @@ def read_verdicts(plan: Plan, name: str) -> list[dict[str, Any]]:
     for row in read_table(layout.verdicts(plan.suite_name, name)).to_dict("records"):
         claim = plan.study(row["study"]).study.claims[row["claim"]]
         tested = row["verdict"] != "not tested"
-        unit = " pp" if claim.metric.endswith("_error") else ""
+        unit = " pp" if in_percent(claim.metric) else ""
         effect = f"{row['effect']:+.2f}{unit} [{row['low']:+.2f}, {row['high']:+.2f}]" if tested else "–"
         rows.append(
             {
@@ -116,12 +117,18 @@ def sentence(claim: Claim, row: dict[str, Any], effect: str) -> str:
     if row["verdict"] == "not tested":
         return f"Not tested: {row['reason']}."
     metric = METRICS[claim.metric].removesuffix(" (%)").capitalize()
-    percent = " %" if claim.metric.endswith("_error") else ""
+    percent = " %" if in_percent(claim.metric) else ""
+    plainly = " The difference does not stand out from the spread between seeds."
     return (
-        f"{row['verdict'].capitalize()}. {metric}: {row['mean_arm']:.2f}{percent} against {row['mean_than']:.2f}{percent} "
+        f"{row['verdict'].capitalize()}.{plainly if row['verdict'] == 'inconclusive' else ''} {metric}: {row['mean_arm']:.2f}{percent} against {row['mean_than']:.2f}{percent} "
         f"(difference {effect}, p = {p_value(row['p_adjusted'])}, n = {row['n_arm']} and {row['n_than']}; the smallest "
         f"difference that matters was set to {claim.margin:g}). Published: {claim.published} [@{claim.source}]."
     ).replace("p = <", "p <")
+
+
+def in_percent(metric: str) -> bool:
+    """Whether a metric is in percent, and its differences in percentage points."""
+    return METRICS[metric].endswith("(%)")
 
 
 def study_context(
@@ -189,28 +196,32 @@ def methods(planned: PlannedStudy, runs: pd.DataFrame) -> str:
     arm, sizes = next(iter(planned.arms.values())), runs.iloc[0]
     levels = [level for factor in planned.factors.values() for level in factor.levels]
     varied = {path for level in levels for path in level.settings}
-    model = {
-        name: value
-        for name, value in arm.model.model_dump().items()
-        if f"model.{name}" not in varied
-        and (name in NAMED or value != type(arm.model).model_fields[name].default)
-    }
-    recipe = {
-        name: value
-        for name, value in arm.recipe.model_dump().items()
-        if f"recipe.{name}" not in varied
-        and (arm.recipe.schedule == "step" or name not in ("milestones", "gamma"))
-        and (not name.startswith("regularise_") or value != type(arm.recipe).model_fields[name].default)
-    }
+    hidden = set() if arm.recipe.schedule == "step" else {"recipe.milestones", "recipe.gamma"}
+    model = told(arm.model, "model", varied)
+    recipe = told(arm.recipe, "recipe", varied | hidden)
     return (
         f"Data: {arm.dataset.title}; {sizes['train_images']:,} training, {sizes['validation_images']:,} validation "
-        f"and {sizes['test_images']:,} test images. Network: {described(model)}. SGD with momentum: "
+        f"and {sizes['test_images']:,} test images. Network: {described(model) or 'that of the arm'}. Recipe: "
         f"{described(recipe)}. Seeds {planned.seeds[0]} to {planned.seeds[-1]} for each of {len(planned.arms)} arms."
     )
 
 
-# Fields of a network that the report names even at their defaults.
-NAMED = ("family", "block", "widths", "norm", "order", "depth")
+# Fields of networks and recipes that the report names even at their defaults.
+NAMED = {
+    "family", "block", "widths", "norm", "order", "depth",
+    "optimiser", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup", "crop_padding", "flip",
+    "precision",
+}  # fmt: skip
+
+
+def told(definition: Strict, part: str, without: set[str]) -> dict[str, Any]:
+    """The fields of a network or recipe that the report names."""
+    defaults = type(definition).model_fields
+    return {
+        name: value
+        for name, value in definition.model_dump().items()
+        if f"{part}.{name}" not in without and (name in NAMED or value != defaults[name].default)
+    }
 
 
 def described(fields: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from ablations.cost import count
 from ablations.errors import UserError
 from ablations.models import build
 from ablations.networks import VGG, AlexNet, GoogLeNet, LeNet, MobileNet, Timm
+from ablations.plan import identity
 
 PAPER_VGG = {"hidden": (4096, 4096), "dropout": 0.5}
 IMAGENET = (3, 224, 224)
@@ -114,11 +115,11 @@ FAMILIES = [
     LeNet(),
     LeNet(activation="relu"),
     AlexNet(hidden=(32,)),
-    AlexNet(stem="conv11", hidden=()),
+    AlexNet(stem="conv11", hidden=(), multiplier=0.01),
     VGG(),
     VGG(norm="none", hidden=(16, 16), dropout=0.5, convolutions=(1, 1), widths=(4, 6)),
     GoogLeNet(),
-    GoogLeNet(stem="conv7", dropout=0.0),
+    GoogLeNet(stem="conv7", dropout=0.0, multiplier=0.02),
     MobileNet(multiplier=0.25),
     MobileNet(stem_stride=2, separable=False, multiplier=0.1),
     Timm(model="resnet18"),
@@ -171,6 +172,10 @@ def test_pooling_is_left_out_only_where_it_would_leave_too_little():
     [
         ({"convolutions": (1, 2)}, "`convolutions` has 2 stages, `widths` 5"),
         ({"convolutions": (), "widths": ()}, "at least one stage"),
+        ({"convolutions": 2, "widths": ()}, "at least one stage"),
+        ({"convolutions": 0}, "greater than 0"),
+        ({"convolutions": True}, "valid tuple"),
+        ({"convolutions": 2, "widths": (4, 0)}, "greater than 0"),
     ],
 )
 def test_vgg_refuses_stages_that_do_not_fit(fields, message):
@@ -178,8 +183,34 @@ def test_vgg_refuses_stages_that_do_not_fit(fields, message):
         VGG(**fields)
 
 
+def test_one_number_of_convolutions_is_that_of_every_stage_and_the_same_network():
+    model = VGG(convolutions=2, widths=(4, 6, 8))
+    assert model == VGG(convolutions=(2, 2, 2), widths=(4, 6, 8))
+    assert identity(model) == identity(VGG(convolutions=(2, 2, 2), widths=(4, 6, 8)))
+    assert identity(VGG(convolutions=(2, 2, 3, 3, 3))) == {}
+    layers = build(model, (3, 16, 16), 5)
+    assert [m.out_channels for m in layers if isinstance(m, nn.Conv2d)] == [4, 4, 6, 6, 8, 8]
+    assert model.name == "vgg-9"
+
+
+def channels(model) -> list[int]:
+    with torch.device("meta"):
+        net = build(model, (3, 32, 32), 10)
+    return [module.out_channels for module in net.modules() if isinstance(module, nn.Conv2d)]
+
+
+@pytest.mark.parametrize("family", [AlexNet, GoogLeNet, MobileNet])
+@pytest.mark.parametrize("multiplier", [0.001, 0.5, 1.5])
+def test_a_multiplier_scales_the_channels_of_every_convolution(family, multiplier):
+    assert channels(family(multiplier=multiplier)) == [
+        max(1, int(multiplier * each)) for each in channels(family())
+    ]
+
+
 def test_names_are_short():
     assert VGG().name == "vgg-16"
+    assert (GoogLeNet().name, GoogLeNet(multiplier=0.25).name) == ("googlenet", "googlenet-0.25")
+    assert (AlexNet().name, AlexNet(multiplier=0.5).name) == ("alexnet", "alexnet-0.5")
     assert MobileNet(multiplier=0.5).name == "mobilenet-0.5"
     assert Timm(model="resnet18").name == "resnet18"
 
@@ -196,6 +227,12 @@ def test_timm_refuses_an_unknown_name_with_those_close_to_it():
         build(Timm(model="resnet81"), (3, 32, 32), 10)
 
 
-def test_networks_are_imported_without_timm_and_torchvision():
-    code = "import sys, ablations.models; assert not {'timm', 'torchvision'} & set(sys.modules)"
+def test_networks_are_built_without_timm_torchvision_and_the_compiler():
+    code = """
+import sys, torch
+from ablations.models import build
+from ablations.networks import ResNet
+build(ResNet(depth=8, weights="product"), (1, 8, 8), 3)(torch.zeros(2, 1, 8, 8)).sum().backward()
+assert not {"timm", "torchvision", "torch._dynamo"} & set(sys.modules)
+"""
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 import subprocess
 import sys
@@ -18,10 +19,10 @@ from ablations.errors import UserError
 from ablations.networks import ResNet
 from ablations.plan import Arm, Run
 from ablations.store import Store
-from ablations.training.augmentation import Draws, augment, draw
+from ablations.training.augmentation import augment
 from ablations.training.device import use
 from ablations.training.job import train_arm
-from ablations.training.optimiser import SGD
+from ablations.training.optimiser import Optimiser
 from ablations.training.schedule import learning_rate
 from ablations.training.streams import stream, stream_seed
 
@@ -69,56 +70,72 @@ def test_rates_are_positive_and_never_above_the_highest(epochs, steps, schedule,
     assert all(0 < rate <= recipe.learning_rate for rate in rates)
 
 
-# ------------------------------------------------------------------------------------------ augmentation
-
-
-@given(st.integers(0, 3), st.booleans(), st.integers(0, 2**31))
-def test_augmentation_equals_cropping_one_image_at_a_time(padding, flip, seed):
-    recipe = RECIPE.model_copy(update={"crop_padding": padding, "flip": flip})
-    images = torch.randn(5, 2, 6, 7)
-    draws = draw(5, recipe, torch.Generator().manual_seed(seed), CPU)
-    padded = torch.nn.functional.pad(images, [padding] * 4)
-    expected = []
-    for i in range(5):
-        row, column = draws.rows[i], draws.columns[i]
-        crop = padded[i, :, row : row + 6, column : column + 7]
-        expected.append(crop.flip(2) if flip and draws.flips[i] else crop)
-    assert torch.equal(augment(images, draws, recipe), torch.stack(expected))
-
-
-def test_draws_cover_every_offset_and_both_directions():
-    draws = draw(2000, RECIPE.model_copy(update={"crop_padding": 2}), stream(0, "augmentation"), CPU)
-    assert set(draws.rows.tolist()) == set(draws.columns.tolist()) == set(range(5))
-    assert 900 < draws.flips.sum() < 1100
-    assert isinstance(draws[3:5], Draws) and len(draws[3:5].rows) == 2
-
-
 # ------------------------------------------------------------------------------------------ optimiser
 
 
-@pytest.mark.parametrize("changes", [{}, {"nesterov": True}, {"momentum": 0.0}, {"weight_decay": 0.0}])
-def test_the_optimiser_is_torchs(changes):
-    recipe = RECIPE.model_copy(update=changes)
-    ours, theirs = (torch.nn.Linear(5, 3) for _ in range(2))
-    theirs.load_state_dict(ours.state_dict())
-    own = SGD(ours.parameters(), recipe)
-    reference = torch.optim.SGD(
-        theirs.parameters(),
-        lr=1,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-    for step in range(5):
-        x = torch.randn(4, 5)
-        for net, optimiser in ((ours, own), (theirs, reference)):
+def sgd(parameters, recipe):
+    options = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "weight_decay": recipe.weight_decay}
+    return torch.optim.SGD(parameters, lr=1, fused=True, **options)
+
+
+def adam(kind):
+    def make(parameters, recipe):
+        options = {"betas": (recipe.momentum, 0.999), "weight_decay": recipe.weight_decay}
+        return kind(parameters, lr=1, fused=True, **options)
+
+    return make
+
+
+def moved(recipe, reference=None, steps=5):
+    """Weights after some steps by our optimiser and, where there is one, by torch's."""
+    torch.manual_seed(0)
+    ours = torch.nn.Linear(5, 3)
+    theirs = copy.deepcopy(ours)
+    optimisers = [(ours, Optimiser(ours.parameters(), recipe))]
+    if reference:
+        optimisers.append((theirs, reference(theirs.parameters(), recipe)))
+    for step in range(steps):
+        x, rate = torch.randn(4, 5), 0.01 / (step + 1)
+        for net, optimiser in optimisers:
             optimiser.zero_grad()
             net(x).square().sum().backward()
-        reference.param_groups[0]["lr"] = 0.01 / (step + 1)
-        own.step(0.01 / (step + 1))
-        reference.step()
-    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+            if net is ours:
+                optimiser.step(rate)
+            else:
+                optimiser.param_groups[0]["lr"] = rate
+                optimiser.step()
+    return [list(net.parameters()) for net, _ in optimisers]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reference"),
+    [
+        ({}, sgd),
+        ({"nesterov": True}, sgd),
+        ({"momentum": 0.0}, sgd),
+        ({"weight_decay": 0.0}, sgd),
+        ({"optimiser": "adam", "weight_decay": 0.1}, adam(torch.optim.Adam)),
+        (
+            {"optimiser": "adam", "weight_decay": 0.1, "weight_decay_kind": "decoupled"},
+            adam(torch.optim.AdamW),
+        ),
+        ({"optimiser": "adam", "momentum": 0.5, "weight_decay": 0.0}, adam(torch.optim.Adam)),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_the_optimisers_are_torchs(changes, reference):
+    ours, theirs = moved(RECIPE.model_copy(update=changes), reference)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["l2", "l1", "decoupled"])
+def test_weight_decays_by_hand(kind):
+    recipe = RECIPE.model_copy(update={"momentum": 0.0, "weight_decay": 0.1, "weight_decay_kind": kind})
+    weight = torch.nn.Parameter(torch.tensor([2.0, -3.0, 0.0]))
+    weight.grad = torch.tensor([1.0, 1.0, 1.0])
+    Optimiser([weight], recipe).step(0.5)
+    after = {"l2": [1.4, -3.35, -0.5], "l1": [1.45, -3.45, -0.5], "decoupled": [1.4, -3.35, -0.5]}[kind]
+    assert weight.tolist() == pytest.approx(after)
 
 
 # ------------------------------------------------------------------------------------------ streams
@@ -137,10 +154,10 @@ def test_streams_differ_by_name_and_seed_and_repeat():
 def test_one_seed_shows_every_arm_the_same_batches(digits, monkeypatch):
     seen = {}
 
-    def spy(images, draws, recipe):
-        out = augment(images, draws, recipe)
-        batches.append(out.clone())
-        return out
+    def spy(*arguments):
+        images, targets = augment(*arguments)
+        batches.append(images.clone())
+        return images, targets
 
     monkeypatch.setattr(engine, "augment", spy)
     for name, model in (("a", ResNet(depth=8)), ("b", ResNet(depth=20, shortcut="none", widths=(4, 8, 8)))):
@@ -197,9 +214,9 @@ def test_the_test_split_is_read_once_after_training(digits, monkeypatch):
                 reads.append(len(steps))
             return super().__getattribute__(name)
 
-    def count(images, draws, recipe):
+    def count(*arguments):
         steps.append(1)
-        return augment(images, draws, recipe)
+        return augment(*arguments)
 
     monkeypatch.setattr(engine, "augment", count)
     trained(replace(digits, test=Watched(digits.test.images, digits.test.labels)))
@@ -218,6 +235,68 @@ def test_a_loss_that_is_lost_with_the_last_step_is_divergence_too(digits):
     result = trained(digits, learning_rate=1e20, epochs=1, batch_size=192)  # one step: its own loss was fine
     assert math.isfinite(result.history[0]["running_loss"])
     assert result.metrics["status"] == "diverged" and result.metrics["train_error"] == 90.0
+
+
+def test_early_stopping_returns_to_the_lowest_validation_error(digits):
+    whole = trained(digits, epochs=12, learning_rate=0.2, schedule="constant")
+    errors = [row["validation_error"] for row in whole.history]
+    best = errors.index(min(errors))
+    stopped = trained(digits, epochs=12, learning_rate=0.2, schedule="constant", patience=3)
+    end = next((e for e in range(12) if e - errors[: e + 1].index(min(errors[: e + 1])) >= 3), 11)
+    best_until = errors.index(min(errors[: end + 1]))
+    assert end < 11 or best < 11  # or nothing was stopped or undone
+    assert stopped.metrics["epochs_trained"] == len(stopped.history) == end + 1
+    assert stopped.metrics["measured_epoch"] == best_until + 1
+    assert stopped.metrics["validation_error"] == errors[best_until]
+    assert whole.metrics["measured_epoch"] == whole.metrics["epochs_trained"] == 12
+
+
+def test_random_labels_are_drawn_once_from_the_seed_and_only_for_training(digits):
+    split = engine.Split.of(digits.train, digits, CPU)
+    none, half, again, other, all_of_them = (
+        split.relabelled(part, 10, stream(seed, "labels")).labels
+        for part, seed in ((0.0, 0), (0.5, 0), (0.5, 0), (0.5, 1), (1.0, 0))
+    )
+    assert torch.equal(none, split.labels) and torch.equal(half, again) and not torch.equal(half, other)
+    assert (half != split.labels).sum() <= 96
+    assert 0.35 < (half != split.labels).float().mean() < 0.5  # one of ten draws is the true label
+    assert 0.8 < (all_of_them != split.labels).float().mean() < 0.97
+    fitted = trained(digits, epochs=30, random_labels=1.0, crop_padding=0, flip=False, learning_rate=0.1)
+    assert fitted.metrics["train_error"] < 80  # by heart: with the true labels it would be guessing, 90 %
+    assert fitted.metrics["test_error"] > 75
+
+
+def test_a_pass_over_the_training_set_gives_its_mean_and_variance(digits):
+    net = engine.build(ResNet(depth=8), digits.shape, 10)
+    split = engine.Split.of(digits.train, digits, CPU)
+    before = {name: p.clone() for name, p in net.named_parameters()}
+    engine.average_statistics(net, split, RECIPE.model_copy(update={"batch_size": 192}), CPU)
+    out = net[0](split.images(slice(None)))
+    torch.testing.assert_close(net[1][0].running_mean, out.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net[1][0].running_var, out.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    engine.average_statistics(net, split, RECIPE, CPU)  # three batches of 64: the mean of their statistics
+    batches = out.view(3, 64, *out.shape[1:])
+    torch.testing.assert_close(net[1][0].running_var, batches.var((1, 3, 4)).mean(0), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
+    assert {m.momentum for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)} == {0.1}
+
+
+def test_norm_statistics_change_the_metrics_and_not_the_training(digits):
+    running, passed = (trained(digits, norm_statistics=kind) for kind in ("running", "pass"))
+    for row, other in zip(running.history, passed.history, strict=True):
+        assert row["train_loss"] == other["train_loss"]
+    assert running.metrics["test_loss"] != passed.metrics["test_loss"]
+
+
+def test_sparsity_counts_weights_of_convolutions_and_linear_layers(digits):
+    net = engine.build(ResNet(depth=8), digits.shape, 10)
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                module.weight.fill_(0.5)
+        net[-1].weight.fill_(0.0009)
+    convolutions = sum(m.weight.numel() for m in net.modules() if isinstance(m, torch.nn.Conv2d))
+    assert engine.sparsity(net) == pytest.approx(100 * 640 / (convolutions + 640))
 
 
 def test_a_batch_larger_than_the_data_is_refused(digits):

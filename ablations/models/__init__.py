@@ -12,7 +12,10 @@ from ablations.models.external import external
 from ablations.models.googlenet import googlenet
 from ablations.models.resnet import resnet
 from ablations.models.vgg import vgg
+from ablations.models.weights import effective_weights
 from ablations.networks import Network
+
+__all__ = ["build", "effective_weights"]
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "resnet": resnet,

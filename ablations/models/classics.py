@@ -8,7 +8,7 @@ from torch import nn
 
 from ablations.models.initialisation import initialise
 from ablations.models.regularisation import Dropout
-from ablations.models.sizes import after, fitting_stride, pool
+from ablations.models.sizes import after, fitting_stride, pool, scaled
 from ablations.networks import AlexNet, LeNet, MobileNet
 
 
@@ -42,13 +42,14 @@ def alexnet(model: AlexNet, shape: tuple[int, int, int], classes: int) -> nn.Seq
     kernel, stride, padding = (11, 4, 2) if model.stem == "conv11" else (3, 1, 1)
     stride = fitting_stride(shape[1:], kernel, stride, padding)
     size = after(shape[1:], kernel, stride, padding)
-    layers: list[nn.Module] = [nn.Conv2d(shape[0], 64, kernel, stride, padding), nn.ReLU(inplace=True)]
-    width = 64
+    width = scaled(64, model.multiplier)
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], width, kernel, stride, padding), nn.ReLU(inplace=True)]
     # The second to fifth convolution: channels, kernel size, whether a pooling stands before.
     for channels, kernel, pooled in ((192, 5, True), (384, 3, True), (256, 3, False), (256, 3, False)):
         if pooled:
             pooling, size = pool(size, 3)
             layers += pooling
+        channels = scaled(channels, model.multiplier)
         layers += [nn.Conv2d(width, channels, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
         width = channels
     pooling, size = pool(size, 3)
@@ -87,10 +88,10 @@ def mobilenet(model: MobileNet, shape: tuple[int, int, int], classes: int) -> nn
             ]
         )
 
-    width = max(1, int(32 * model.multiplier))
+    width = scaled(32, model.multiplier)
     conv(shape[0], width, 3, model.stem_stride)
     for channels, stride in MOBILENET:
-        block_width = max(1, int(channels * model.multiplier))
+        block_width = scaled(channels, model.multiplier)
         if model.separable:
             conv(width, width, 3, stride, groups=width)
             conv(width, block_width, 1)

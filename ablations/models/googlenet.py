@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ablations.models.initialisation import initialise
 from ablations.models.regularisation import Dropout
-from ablations.models.sizes import after, fitting_stride, pool
+from ablations.models.sizes import after, fitting_stride, pool, scaled
 from ablations.networks import GoogLeNet
 
 # Channels of the modules 3a to 5b (table 1): 1x1, 3x3 reduced, 3x3, 5x5 reduced, 5x5, 1x1 after the pooling.
@@ -62,7 +62,8 @@ def googlenet(model: GoogLeNet, shape: tuple[int, int, int], classes: int) -> nn
     kernel = 7 if large else 3
     stride = fitting_stride(size, 7, 2, 3) if large else 1
     size = after(size, kernel, stride, kernel // 2)
-    layers: list[nn.Module] = [conv(shape[0], 64, kernel, stride)]
+    narrow, width = scaled(64, model.multiplier), scaled(192, model.multiplier)
+    layers: list[nn.Module] = [conv(shape[0], narrow, kernel, stride)]
 
     def shrink(window: int) -> None:
         nonlocal size
@@ -71,14 +72,14 @@ def googlenet(model: GoogLeNet, shape: tuple[int, int, int], classes: int) -> nn
 
     if large:
         shrink(3)
-    layers += [conv(64, 64, 1), conv(64, 192, 3)]
+    layers += [conv(narrow, narrow, 1), conv(narrow, width, 3)]
     if large:
         shrink(3)
-    width = 192
     for stage, modules in enumerate(STAGES):
         if stage > 0:
             shrink(3 if stage == 1 else 2)  # 2x2 before the last stage, as in torchvision; the paper has 3x3
-        for channels in modules:
+        for module in modules:
+            channels = [scaled(each, model.multiplier) for each in module]
             layers.append(Inception(width, *channels))
             width = channels[0] + channels[2] + channels[4] + channels[5]
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]

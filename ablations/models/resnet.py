@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from ablations.models.blocks import Block, activation, block, conv
-from ablations.models.initialisation import identity, initialise
+from ablations.models.blocks import Bias, Block, activation, block, conv
+from ablations.models.initialisation import fixup, he, identity, initialise, small, xavier
+from ablations.models.weights import factorise
 from ablations.networks import EXPANSION, ResNet
 
 
@@ -32,10 +33,16 @@ def resnet(model: ResNet, shape: tuple[int, int, int], classes: int) -> nn.Seque
             width = stage_width * EXPANSION.get(model.block, 1)
     if model.order in ("pre", "relu_only_pre"):  # what the next block would have begun with
         layers.append(activation(model, "nr" if model.order == "pre" else "r", width))
-    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
-    initialise(net)
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    layers += [Bias()] if model.initialisation == "fixup" else []
+    net = nn.Sequential(*layers, nn.Linear(width, classes))
+    initialise(net, {"xavier": xavier, "small": small}.get(model.initialisation, he))
     if model.initialisation == "identity":
         identity(net)
+    if model.initialisation == "fixup":
+        fixup(net)
+    if model.weights == "product":
+        factorise(net)
     return net
 
 

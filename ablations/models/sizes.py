@@ -1,5 +1,5 @@
 """Networks made for images of 224 pixels, on small ones: a step that would leave fewer than 2x2 pixels does not
-shrink the image. A pooling is left out then, a convolution takes stride 1."""
+shrink the image. A pooling is left out then, a convolution takes stride 1. And with fewer channels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from torch import nn
 
 SMALLEST = 2  # pixels of height and width
 Size = tuple[int, int]
+
+
+def scaled(channels: int, multiplier: float) -> int:
+    """Channels times a width multiplier, rounded down; one at least."""
+    return max(1, int(channels * multiplier))
 
 
 def after(size: Size, kernel: int, stride: int = 1, padding: int = 0, ceil: bool = False) -> Size:
