@@ -3,7 +3,7 @@
 #   snakemake --cores 8 --resources gpu=2                        the suite `digits`
 #   snakemake --cores 8 --resources gpu=2 --config suite=cifar10 another suite
 #   snakemake --cores 8 depth                                    one study, with a report of its own
-#   snakemake width --cores 8 --config extra=my                  definitions of your own in my/studies/, ...
+#   snakemake plain_width --cores 8 --config extra=my            definitions of your own in my/studies/, ...
 #   snakemake --cores 8 all_studies                              every study of the suite
 #   snakemake -n                                                 what would be done
 #

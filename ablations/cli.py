@@ -144,7 +144,7 @@ def show(options: argparse.Namespace) -> None:
         print(f"  {name}: {', '.join(level.label for level in factor.levels)}")
     print(f"\n{len(study.arms)} arms x {len(study.seeds)} seeds\n\nclaims:")
     for name, claim in study.study.claims.items():
-        print(f"  {name}: {claim.statement}\n    published: {claim.published} [{claim.source}]")
+        print(f"  {name}: {claim.statement}\n    published: {claim.in_print} [{claim.source}]")
 
 
 def plan(options: argparse.Namespace) -> None:

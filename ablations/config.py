@@ -168,6 +168,11 @@ def parse_factor(name: str, levels: Any) -> Factor:
     return Factor(field=field, levels=tuple(parsed))
 
 
+def listed(value: Scalar | list[Scalar]) -> list[Scalar]:
+    """One level or several, as a list."""
+    return value if isinstance(value, list) else [value]
+
+
 def mapping(key: Any, fields: Any) -> Mapping[str, Any]:
     """The fields that a level sets. ValueError where it is no mapping."""
     if not isinstance(fields, Mapping):
@@ -215,7 +220,19 @@ class Claim(Strict):
     than: dict[str, Scalar]
     margin: NotNegative  # the smallest difference that matters, in the metric's unit
     source: str  # key in report/references.bib
-    published: str  # the figures printed there, with the statistic they are
+    published: str  # the figures printed there, with network and data
+    statistic: str | None = None  # what these figures are: medians of 5 runs, best epoch, ...
+
+    @model_validator(mode="after")
+    def statistic_of_figures(self) -> Claim:
+        if "%" in self.published and not self.statistic:
+            raise ValueError("`published` has figures: give their `statistic`, such as `medians of 5 runs`")
+        return self
+
+    @property
+    def in_print(self) -> str:
+        """The published figures with the statistic that they are."""
+        return self.published + (f"; {self.statistic}" if self.statistic else "")
 
 
 class Figure(Strict):
@@ -253,6 +270,7 @@ class Study(Strict):
     question: str
     background: str  # Markdown with formulas
     factors: dict[str, Factor]
+    skip: Sequence(dict[str, Scalar | list[Scalar]]) = ()  # combinations of levels that are no arms
     model: ModelChanges = ModelChanges()
     recipe: RecipeChanges = RecipeChanges()
     claims: dict[str, Claim] = {}
@@ -280,6 +298,27 @@ class Study(Strict):
                     raise ValueError(f"factors {set_by[path]} and {name} both set {path}")
                 set_by[path] = name
         return parsed
+
+    @model_validator(mode="after")
+    def known_levels_to_skip(self) -> Study:
+        for number, combination in enumerate(self.skip):
+            for name, levels in combination.items():
+                known = [level.label for level in self.factors[name].levels] if name in self.factors else []
+                if not known:
+                    raise ValueError(f"skip.{number}: no factor `{name}`{suggestion(name, self.factors)}")
+                for level in map(label, listed(levels)):
+                    if level not in known:
+                        raise ValueError(
+                            f"skip.{number}.{name}: no level `{level}`{suggestion(level, known)}; known: {', '.join(known)}"
+                        )
+        return self
+
+    def skips(self, levels: Mapping[str, str]) -> bool:
+        """Whether the levels of each factor are a combination that is no arm."""
+        return any(
+            all(levels[name] in map(label, listed(skipped)) for name, skipped in combination.items())
+            for combination in self.skip
+        )
 
     @model_validator(mode="after")
     def known_factors(self) -> Study:

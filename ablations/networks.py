@@ -33,9 +33,11 @@ BLOCKS: dict[str, tuple[int, ...]] = {
 EXPANSION = {"bottleneck": 4}
 
 # What stands before and after each convolution of a transform, and after the addition: n a norm, r a ReLU
-# (He et al. 2016, fig. 4). The post-activation transform has no ReLU after its last norm, hence the last entry.
+# (He et al. 2016, fig. 4; the second is theirs with norm and ReLU exchanged within the transform). The
+# post-activation transform has no ReLU after its last norm, hence the last entry.
 ORDERS: dict[str, dict[str, str]] = {
     "post": {"before": "", "after": "nr", "last": "n", "addition": "r"},
+    "norm_after_activation": {"before": "", "after": "rn", "last": "n", "addition": "r"},
     "norm_after_addition": {"before": "", "after": "nr", "last": "", "addition": "nr"},
     "relu_before_addition": {"before": "", "after": "nr", "last": "nr", "addition": ""},
     "relu_only_pre": {"before": "r", "after": "n", "last": "n", "addition": ""},

@@ -280,6 +280,8 @@ def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
     arms = {}
     for levels in itertools.product(*(factor.levels for factor in factors.values())):
         key = tuple(level.label for level in levels)
+        if study.skips(dict(zip(factors, key, strict=True))):
+            continue
         try:
             model_fields, recipe_fields = (
                 with_levels(base[part], part, levels) for part in ("model", "recipe")
@@ -291,6 +293,8 @@ def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
             files = f"{library.path('studies', name)} in {where}"
             raise UserError(f"{files}: arm {arm}: {error}") from None
         arms[key] = Arm(model, recipe, dataset, dataset_name)
+    if not arms:
+        raise UserError(f"{library.path('studies', name)} in {where}: `skip` leaves no arm")
     seeds = (special and special.seeds) or suite.seeds
     return PlannedStudy(name, study, factors, arms, tuple(range(seeds)))
 

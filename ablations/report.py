@@ -104,7 +104,7 @@ def read_verdicts(plan: Plan, name: str) -> list[dict[str, Any]]:
                 "margin": f"{claim.margin:g}{unit}",
                 "p": p_value(row["p_adjusted"]) if tested else "–",
                 "n": f"{row['n_arm']}, {row['n_than']}" if tested else "–",
-                "published": claim.published,
+                "published": claim.in_print,
                 "source": claim.source,
                 "sentence": sentence(claim, row, effect),
             }
@@ -122,7 +122,7 @@ def sentence(claim: Claim, row: dict[str, Any], effect: str) -> str:
     return (
         f"{row['verdict'].capitalize()}.{plainly if row['verdict'] == 'inconclusive' else ''} {metric}: {row['mean_arm']:.2f}{percent} against {row['mean_than']:.2f}{percent} "
         f"(difference {effect}, p = {p_value(row['p_adjusted'])}, n = {row['n_arm']} and {row['n_than']}; the smallest "
-        f"difference that matters was set to {claim.margin:g}). Published: {claim.published} [@{claim.source}]."
+        f"difference that matters was set to {claim.margin:g}). Published: {claim.in_print} [@{claim.source}]."
     ).replace("p = <", "p <")
 
 

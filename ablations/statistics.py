@@ -146,7 +146,10 @@ def decide(claim: Claim, v: Verdict, p_for: float, p_against: float) -> Verdict:
 
 def values(planned: PlannedStudy, runs: pd.DataFrame, levels: dict[str, Scalar], metric: str) -> np.ndarray:
     """The metric of every run of one arm. UserError where the suite has no such arm."""
-    (key,) = planned.select(levels)
+    keys = list(planned.select(levels))
+    if not keys:
+        raise UserError(f"the study skips {', '.join(f'{name} = {value}' for name, value in levels.items())}")
+    (key,) = keys
     return of_arm(planned, runs, key)[metric].to_numpy(float)
 
 

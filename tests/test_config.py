@@ -93,6 +93,8 @@ def test_every_valid_depth_is_accepted(n):
         ({"factors": {}}, "expected factors with their levels"),
         ({"factors": {"depth": [8], "d": {"a": {"depth": 8}}}}, "factors depth and d both set model.depth"),
         ({"factors": {"seed": {"a": {"depth": 8}}}}, "has a column of this name"),
+        ({"skip": [{"dept": 20}]}, "skip.0: no factor `dept` (did you mean `depth`?)"),
+        ({"skip": [{"depth": [20, 21]}]}, "skip.0.depth: no level `21`"),
         (
             {
                 "claims": {},
@@ -118,6 +120,14 @@ def test_claims_name_a_level_of_each_factor():
     raw = copy.deepcopy(depth_study())
     del raw["claims"]["plain-degrades"]["arm"]["depth"]
     assert "claims.plain-degrades.arm: give a level of each factor: shortcut, depth" in message(Study, raw)
+
+
+def test_published_figures_need_the_statistic_they_are():
+    raw = copy.deepcopy(depth_study())
+    claim = raw["claims"]["residual-beats-plain"]
+    assert Study.model_validate(raw).claims["residual-beats-plain"].in_print.endswith("CIFAR-10; one run each")
+    del claim["statistic"]
+    assert "`published` has figures: give their `statistic`" in message(Study, raw)
 
 
 def test_a_claim_compares_two_arms():

@@ -612,6 +612,7 @@ def test_effective_weights_of_any_family_are_those_of_convolutions_and_linear_la
     ("order", "expected"),
     [
         ("post", "CNRCN+R"),
+        ("norm_after_activation", "CRNCN+R"),
         ("norm_after_addition", "CNRC+NR"),
         ("relu_before_addition", "CNRCNR+"),
         ("relu_only_pre", "RCNRCN+"),

@@ -25,8 +25,8 @@ def run(model=None, recipe=None, seed=0, fingerprint="f", dataset=DATASET, name=
 
 def test_ids_are_pinned():
     # Changed ids orphan everything that was trained before: raise ENGINE_VERSION only on purpose.
-    assert run().id == "e750db39410eee07"
-    assert run().arm.id == "b241e9f16eb4ca88"
+    assert run().id == "a3f8e721f574e9de"
+    assert run().arm.id == "5b962f8f190d1adb"
 
 
 @given(st.permutations(list(RECIPE.items())))
@@ -78,7 +78,7 @@ def test_names_and_titles_change_nothing():
 def test_engine_version_changes_every_id(monkeypatch):
     before = run()
     assert before.id and before.arm.id
-    monkeypatch.setattr("ablations.plan.ENGINE_VERSION", 2)
+    monkeypatch.setattr("ablations.plan.ENGINE_VERSION", 99)
     assert run().id != before.id
     assert run().arm.id != before.arm.id
 
@@ -143,7 +143,7 @@ def test_unlisted_studies_are_planned_but_not_reported(library):
             "studies.widths.levels.size: unknown level large; known: narrow, wide",
         ),
         (SUITE.replace("size: [wide]", "sizes: [wide]"), "no such factor (did you mean `size`?)"),
-        (SUITE.replace("studies: {widths", "studies: {width"), "unknown study (did you mean `widths`?)"),
+        (SUITE.replace("studies: {widths", "studies: {widhts"), "unknown study (did you mean `widths`?)"),
         (SUITE.replace("data: digits", "data: digit"), "unknown data set `digit` (did you mean `digits`?)"),
         (SUITE.replace("batch_size: 32, ", ""), "recipe.batch_size: missing"),
     ],
@@ -163,6 +163,15 @@ def test_a_suites_report_may_name_some_of_its_studies(tmp_path):
     write(tmp_path / "suites" / "mine.yaml", SUITE.replace("title: s", "title: s\nreport: [dept]"))
     with pytest.raises(UserError, match="`dept` is not among this suite's studies"):
         make_plan(Library(tmp_path), "mine")
+
+
+def test_combinations_that_a_study_skips_are_no_arms(tmp_path):
+    skipping = STUDY + "skip: [{size: narrow, depth: [14]}, {depth: 8, size: wide}]\n"
+    write(tmp_path / "studies" / "widths.yaml", skipping)
+    study = make_plan(Library(tmp_path), "digits").study("widths")
+    assert list(study.arms) == [("8", "narrow"), ("14", "wide")]
+    write(tmp_path / "studies" / "widths.yaml", STUDY + "skip: [{size: [narrow, wide]}]\n")
+    assert "`skip` leaves no arm" in make_plan(Library(tmp_path), "digits").unfit["widths"]
 
 
 def test_first_and_last_levels(library):

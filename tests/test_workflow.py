@@ -141,8 +141,8 @@ def test_a_report_without_snakemake_and_without_claims(tmp_path):
 def test_the_ablation_of_ones_own_in_the_readme(tmp_path):
     readme = (ROOT / "README.md").read_text()
     study = re.search(r"```yaml\n(.*?)```", readme, re.DOTALL)[1]
-    write(tmp_path / "my" / "studies" / "width.yaml", study)
-    command = re.search(r"^snakemake (width .*)$", readme, re.MULTILINE)[1]
+    write(tmp_path / "my" / "studies" / "plain_width.yaml", study)
+    command = re.search(r"^snakemake (plain_width .*)$", readme, re.MULTILINE)[1]
     output = snakemake("-n", *command.replace("--cores 8", "").split(), folder=tmp_path)
     assert re.search(r"train +4\n", output)
 

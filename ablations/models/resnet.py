@@ -52,7 +52,7 @@ def stem(model: ResNet, channels: int, width: int) -> list[nn.Module]:
     large = model.stem == "conv7"
     layers: list[nn.Module] = [conv(model, channels, width, 7 if large else 3, stride=2 if large else 1)]
     if model.order != "pre":
-        layers.append(activation(model, "nr", width))
+        layers.append(activation(model, "rn" if model.order == "norm_after_activation" else "nr", width))
     if large:
         layers.append(nn.MaxPool2d(3, stride=2, padding=1))
     return layers
