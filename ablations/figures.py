@@ -24,6 +24,7 @@ from ablations.statistics import mean_interval, resolution
 # Okabe & Ito's colours, distinct for colour-blind readers, for levels that are words; levels that are numbers
 # take a scale from light to dark.
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+NEUTRAL = "#0072B2"
 COSTS = {"macs": "multiply-adds an image", "parameters": "parameters"}
 STYLE = {
     "font.size": 9,
@@ -56,20 +57,33 @@ def draw(plan: Plan, name: str) -> None:
 def draw_levels(
     planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, history: pd.DataFrame
 ) -> pd.DataFrame:
-    """Metrics against a factor's levels: every seed a dot, the mean with its 95 % interval, a panel a metric."""
-    columns = [figure.x] if figure.x == figure.colour else [figure.x, figure.colour]
+    """Metrics against a factor's levels: every seed a dot, the mean with its 95 % interval, a panel a metric.
+    Levels that are words stand below each other, beside their dots; those that are numbers along an axis, means
+    joined."""
+    columns = list(dict.fromkeys([figure.x, figure.colour]))
     behind = runs[[*columns, "seed", *figure.y]]
-    axes = panels(len(figure.y))
     levels = [level.label for level in planned.factors[figure.x].levels]
+    told = {"": NEUTRAL} if figure.x == figure.colour else colours(planned.factors[figure.colour])
+    listed = not all(map(is_number, levels))
+    height = max(2.8, 0.8 + len(levels) * (0.14 + 0.1 * len(told))) if listed else 2.8
+    axes = panels(len(figure.y), share=listed, height=height)
     for ax, metric in zip(axes, figure.y, strict=True):
-        for number, (level, colour) in enumerate(colours(planned.factors[figure.colour]).items()):
-            of_level = runs[runs[figure.colour] == level]
-            shift = 0.12 * (number - (len(planned.factors[figure.colour].levels) - 1) / 2)
+        for number, (level, colour) in enumerate(told.items()):
+            of_level = runs[runs[figure.colour] == level] if level else runs
+            shift = (0.7 / len(told) if listed else 0.12) * (number - (len(told) - 1) / 2)
             groups = [of_level[of_level[figure.x] == x] for x in levels]
-            points(ax, np.arange(len(levels)) + shift, groups, metric, colour, f"{figure.colour} {level}")
-        ax.set_xticks(range(len(levels)), levels)
-        ax.set(xlabel=words(figure.x), ylabel=METRICS[metric], ylim=(0, None))
-    legend(axes)
+            points(ax, np.arange(len(levels)) + shift, groups, metric, colour, level, listed)
+        if listed:
+            ax.set_yticks(range(len(levels)), levels)
+            ax.set(xlabel=METRICS[metric], ylim=(len(levels) - 0.5, -0.5))
+            ax.set_xlim(0, max(ax.get_xlim()[1], least_range(metric)))
+        else:
+            ax.set_xticks(range(len(levels)), levels)
+            ax.set(xlabel=words(figure.x), ylabel=METRICS[metric])
+            ax.set_ylim(0, max(ax.get_ylim()[1], least_range(metric)))
+    if listed:
+        axes[0].set_ylabel(words(figure.x))
+    legend(axes, figure.colour)
     return behind
 
 
@@ -86,13 +100,13 @@ def draw_cost(
             arms = [arm for _, arm in of_level.groupby(list(planned.factors), observed=True)]
             arms.sort(key=lambda arm: arm[figure.x].iloc[0])
             costs = np.array([arm[figure.x].iloc[0] for arm in arms], dtype=float)
-            points(ax, costs, arms, metric, colour, f"{figure.colour} {level}")
+            points(ax, costs, arms, metric, colour, level)
         name_costs(ax, planned, figure, runs, metric)
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set(xlabel=COSTS[figure.x], ylabel=METRICS[metric], ylim=(0, None))
-    legend(axes)
+    legend(axes, figure.colour)
     return behind
 
 
@@ -121,10 +135,10 @@ def draw_curves(
             for _, line in lines.groupby("run"):
                 ax.plot(line["epoch"], line[metric], color=colour, linewidth=0.7, alpha=0.5)
             mean = lines.groupby("epoch")[metric].mean()
-            ax.plot(mean.index, mean, color=colour, linewidth=1.8, label=f"{words(figure.colour)} {level}")
+            ax.plot(mean.index, mean, color=colour, linewidth=1.8, label=level)
         ax.set(title=f"{words(figure.panels)}: {panel}", xlabel="epoch")
     axes[0].set(ylabel=METRICS[metric], ylim=(0, None))
-    legend(axes)
+    legend(axes, figure.colour)
     return joined[[*columns, "seed", "epoch", metric]]
 
 
@@ -135,36 +149,38 @@ KINDS: dict[str, Callable[..., pd.DataFrame]] = {
 }
 
 
-def panels(count: int, share: bool = False) -> list[Axes]:
-    """Axes side by side in one figure."""
-    _, axes = plt.subplots(
-        1, count, figsize=(3.6 * count + (0.8 if count == 1 else 0), 2.8), squeeze=False, sharey=share
-    )
-    return list(axes[0])
+def panels(count: int, share: bool = False, height: float = 2.8) -> list[Axes]:
+    """Axes side by side in one figure, of a height in inches."""
+    size = (3.6 * count + (0.8 if count == 1 else 0), height)
+    return list(plt.subplots(1, count, figsize=size, squeeze=False, sharey=share)[1][0])
 
 
-def points(ax: Axes, x: np.ndarray, groups: list[pd.DataFrame], metric: str, colour: str, name: str) -> None:
+def points(
+    ax: Axes,
+    places: np.ndarray,
+    groups: list[pd.DataFrame],
+    metric: str,
+    colour: str,
+    name: str,
+    listed: bool = False,
+) -> None:
     """Every run of a group a dot, the means joined by a line, their 95 % intervals as bars (none for a single
-    run)."""
+    run). `listed`: the places are on the vertical axis, and the means, of words, are marked and not joined."""
+    dots = {"color": colour, "markersize": 3.5, "alpha": 0.4, "markeredgewidth": 0}
     means = []
-    for place, group in zip(x, groups, strict=True):
+    for place, group in zip(places, groups, strict=True):
         values = group[metric].to_numpy(float)
-        ax.plot(
-            np.full(len(values), place),
-            values,
-            "o",
-            color=colour,
-            markersize=3.5,
-            alpha=0.4,
-            markeredgewidth=0,
-        )
+        across = np.full(len(values), place)
+        ax.plot(*((values, across) if listed else (across, values)), "o", **dots)
         if len(values):
             means.append((place, *mean_interval(values, resolution(group, metric))))
-    places, centres, low, high = np.array(means).T if means else np.empty((4, 0))
-    half = np.nan_to_num([centres - low, high - centres])
-    ax.errorbar(
-        places, centres, half, color=colour, linewidth=1.4, capsize=2.5, elinewidth=0.9, label=words(name)
-    )
+    place, centre, low, high = np.array(means).T if means else np.empty((4, 0))
+    half = np.nan_to_num([centre - low, high - centre])
+    bars = {"color": colour, "capsize": 2.5, "elinewidth": 0.9, "label": name}
+    if listed:
+        ax.errorbar(centre, place, xerr=half, fmt="|", markersize=8, markeredgewidth=1.4, **bars)
+    else:
+        ax.errorbar(place, centre, half, linewidth=1.4, **bars)
 
 
 def colours(factor: Factor) -> dict[str, str]:
@@ -181,9 +197,28 @@ def colours(factor: Factor) -> dict[str, str]:
     return dict(zip(labels, PALETTE, strict=False))
 
 
-def legend(axes: list[Axes]) -> None:
-    """One legend for all panels, above them."""
-    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
+def least_range(metric: str) -> float:
+    """An axis shows at least this: a percent, so that errors that are all but zero look like it."""
+    return 1.0 if METRICS[metric].endswith("(%)") else 0.0
+
+
+def is_number(label: str) -> bool:
+    """Whether a level is written as a number."""
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
+
+
+def legend(axes: list[Axes], factor: str) -> None:
+    """One legend for all panels, above them, in as many columns as fit; none where nothing is named."""
+    handles, levels = axes[0].get_legend_handles_labels()
+    if any(levels):
+        letters = 12 * axes[0].figure.get_figwidth()  # that fit side by side
+        columns = max(1, int(letters / (max(map(len, levels)) + 6)))
+        place = {"loc": "outside upper center", "ncols": columns, "title": words(factor)}
+        axes[0].figure.legend(handles, levels, **place)
 
 
 def words(name: str) -> str:

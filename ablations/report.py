@@ -143,6 +143,7 @@ def study_context(
         "question": planned.study.question,
         "background": planned.study.background,
         "factors": [factor.replace("_", " ") for factor in planned.factors],
+        "widths": [max(len(level.label) for level in f.levels) + 4 for f in planned.factors.values()],
         "arms": [arm_row(key, of_arm(planned, runs, key)) for key in planned.arms],
         "figures": [
             {

@@ -1,13 +1,14 @@
 """The GPU of a training process: one slot of one visible device, leased for the life of the process.
 
-Snakemake counts `resources: gpu` but hands out no device (snakemake issue 281), so jobs side by side would all use
-device 0. Here each takes one of `devices x runs_per_gpu` slots. A slot is a lock file that its holder has locked
-with flock(2): the kernel frees it when the holder is gone, however it died, so there is no daemon and nothing to
-clean up. The files stay; what they say of their last holder counts only while they are locked.
+Snakemake counts `resources: gpu` but hands out no device (snakemake issue 281), so jobs side by side would
+all use device 0. Here each takes one of `devices x runs_per_gpu` slots. A slot is a lock file that its holder
+has locked with flock(2): the kernel frees it when the holder is gone, however it died, so there is no daemon
+and nothing to clean up. The files stay; what they say of their last holder counts only while they are locked.
 
-A device is called what CUDA_VISIBLE_DEVICES calls it: a UUID (`GPU-...`, `MIG-...`), or its index where nvidia-smi
-cannot tell the UUID. The lock file carries that name, so processes that see a device under different indices share
-its slots. Take the lease before anything asks torch about CUDA: the driver reads CUDA_VISIBLE_DEVICES only once.
+A device is called what CUDA_VISIBLE_DEVICES calls it: a UUID (`GPU-...`, `MIG-...`), or its index where
+nvidia-smi cannot tell the UUID. The lock file carries that name, so processes that see a device under
+different indices share its slots. Take the lease before anything asks torch about CUDA: the driver reads
+CUDA_VISIBLE_DEVICES only once.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from ablations.errors import UserError
 from ablations.progress import duration
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# Where the lock files lie unless $ABLATIONS_LEASES names a folder. Not $TMPDIR: it differs between users and jobs,
-# who would then not see each other's leases.
+# Where the lock files lie unless $ABLATIONS_LEASES names a folder. Not $TMPDIR: it differs between users and
+# jobs, who would then not see each other's leases.
 FOLDER = Path("/tmp/ablations-gpus")
-# How long to wait for a slot, in seconds. A job of the largest suite takes hours: what is not free after a day is
-# stuck or someone else's, and a workflow that runs unattended has to end and say so.
+# How long to wait for a slot, in seconds. A job of the largest suite takes hours: what is not free after a
+# day is stuck or someone else's, and a workflow that runs unattended has to end and say so.
 WAIT = 24 * 3600.0
 LOOK_EVERY = 0.25
 TELL_EVERY = 30.0
@@ -44,9 +45,10 @@ TELL_EVERY = 30.0
 def visible_devices(choice: str = "auto") -> list[str]:
     """The devices that `--device` allows a process to lease, of those that it can see.
 
-    `auto` and `cuda` allow all, `cuda:N` the Nth, and anything else none. CUDA_VISIBLE_DEVICES is read as CUDA reads
-    it: only what precedes the first entry that names no device (CUDA programming guide, environment variables).
-    Indices count in nvidia-smi's order. UserError where there are devices, but no Nth.
+    `auto` and `cuda` allow all, `cuda:N` the Nth, and anything else none. CUDA_VISIBLE_DEVICES is read as
+    CUDA reads it: only what precedes the first entry that names no device (CUDA programming guide,
+    environment variables). Indices count in nvidia-smi's order, whatever CUDA_DEVICE_ORDER says: all
+    processes agree on it. UserError where there are devices, but no Nth.
     """
     numbered = re.fullmatch(r"cuda:([0-9]+)", choice)
     if choice not in ("auto", "cuda") and numbered is None:
@@ -69,7 +71,7 @@ def visible_devices(choice: str = "auto") -> list[str]:
 
 
 def devices_meant(name: str, machine: dict[str, list[str]]) -> list[str]:
-    """What an entry of CUDA_VISIBLE_DEVICES names: an index, a UUID or its beginning. Nothing if there is none."""
+    """What an entry of CUDA_VISIBLE_DEVICES names: an index, a UUID or its beginning. Nothing if invalid."""
     if name.startswith("MIG-"):
         return [name]
     if not machine:
@@ -84,8 +86,8 @@ def devices_meant(name: str, machine: dict[str, list[str]]) -> list[str]:
 def gpus_listed(text: str) -> dict[str, list[str]]:
     """The GPUs that `nvidia-smi -L` lists, by UUID, each with the devices to lease in its place.
 
-    That is the GPU itself, or, where it is partitioned, its MIG instances: a process uses one of them, and always
-    the first if it only names the GPU (NVIDIA MIG user guide, device enumeration).
+    That is the GPU itself, or, where it is partitioned, its MIG instances: a process uses one of them, and
+    always the first if it only names the GPU (NVIDIA MIG user guide, device enumeration).
     """
     machine: dict[str, list[str]] = {}
     for kind, uuid in re.findall(r"^\s*(GPU|MIG) .*\(UUID: *(\S+)\)\s*$", text, re.MULTILINE):
@@ -97,8 +99,10 @@ def gpus_listed(text: str) -> dict[str, list[str]]:
 
 
 def nvidia_smi() -> str:
-    """What `nvidia-smi -L` lists, nothing where there is no such program or it fails. It knows, unlike /proc, which
-    devices a container or a Slurm job may use, and so what an index means there."""
+    """What `nvidia-smi -L` lists, nothing where there is no such program or it fails.
+
+    Unlike /proc it knows which devices a container or a Slurm job may use, and so what an index means there.
+    """
     try:
         done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=120)
     except OSError:
@@ -120,10 +124,10 @@ def leased(
     wait: float = WAIT,
     tell: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> Iterator[str | None]:
-    """Hold a slot of the device with the fewest slots taken, the first of equals, and make it the only one visible.
+    """Hold a slot of the least loaded device, the first of equals, and make that device the only visible one.
 
-    Without devices there is nothing to hold: None. Where all slots are taken, wait up to `wait` seconds and tell
-    who holds them, at once and every half minute; then UserError.
+    Without devices there is nothing to hold: None. Where all slots are taken, wait up to `wait` seconds and
+    tell who holds them, at once and every half minute; then UserError.
     """
     if not devices:
         yield None
@@ -188,7 +192,7 @@ def holders(devices: Sequence[str]) -> str:
 
 
 def slots_taken(folder: Path, device: str) -> dict[int, Path]:
-    """The slots of a device that someone holds, also beyond one's own `runs_per_gpu`: others may allow more."""
+    """The slots of a device that someone holds, also beyond our `runs_per_gpu`: others may allow more."""
     found = {path.suffix[1:]: path for path in sorted(folder.glob(f"{lock_name(device)}.*"))}
     return {int(slot): path for slot, path in found.items() if slot.isdecimal() and is_locked(path)}
 
@@ -196,9 +200,9 @@ def slots_taken(folder: Path, device: str) -> dict[int, Path]:
 def lock_name(device: str) -> str:
     """What the lock files of a device are called.
 
-    In a Slurm job that was given devices they are the job's own: the lease divides among the processes of the job
-    what Slurm gave to the job (several Snakemake jobs in one allocation would collide, on one device as on many),
-    and never disputes what Slurm gave to another job, who may share the device by its will (shards, MPS).
+    In a Slurm job that was given devices they are the job's own. So the lease divides what Slurm gave to the
+    job among its processes (several Snakemake jobs in one allocation would collide, on one device as on many)
+    and never disputes what Slurm gave to another job, which may share the device by its will (shards, MPS).
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job and any(os.environ.get(name) for name in (VISIBLE, "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")):
@@ -225,7 +229,7 @@ def first_words(path: Path) -> str:
 
 @contextmanager
 def gate() -> Iterator[Path]:
-    """The folder of the lock files, for one process at a time, so that none takes a slot while another compares.
+    """The folder of the lock files, for one process at a time: none takes a slot while another compares.
 
     The folder and its files are for all users, whatever the umask. UserError where they cannot be used.
     """
@@ -239,7 +243,7 @@ def gate() -> Iterator[Path]:
     except OSError as error:
         raise UserError(
             f"the GPUs of this machine are shared out by lock files in {folder}, which fails: {error}."
-            " Name another folder in $ABLATIONS_LEASES: on a local disk, the same for all users, writable for them"
+            " Name another in $ABLATIONS_LEASES: on a local disk, the same for all users, for all to write"
         ) from None
 
 
@@ -268,8 +272,8 @@ def is_locked(path: Path) -> bool:
 def open_for_all(path: Path) -> FileIO:
     """A file that every user may lock, made where it is missing.
 
-    In two steps: in a folder for all, the kernel refuses O_CREAT on another user's file (fs.protected_regular).
-    O_NOFOLLOW: or another user's link could have us write to a file of our own.
+    In two steps: in a folder for all, the kernel refuses O_CREAT on another user's file
+    (fs.protected_regular). O_NOFOLLOW: or another user's link could have us write to a file of our own.
     """
     while True:
         with suppress(FileNotFoundError):
@@ -290,8 +294,8 @@ def without_umask() -> Iterator[None]:
 
 # ------------------------------------------------------------------------- who keeps the lock beside us
 
-# A lock belongs to every process that has the open file. Python opens files close-on-exec, so programs that the
-# holder starts do not get it, and forked children close it: a child that outlives the holder keeps no slot.
+# A lock belongs to every process that has the open file. Python opens files close-on-exec, so programs that
+# the holder starts do not get it, and forked children close it: a child that outlives it keeps no slot.
 held: set[FileIO] = set()
 
 
