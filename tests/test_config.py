@@ -125,7 +125,9 @@ def test_claims_name_a_level_of_each_factor():
 def test_published_figures_need_the_statistic_they_are():
     raw = copy.deepcopy(depth_study())
     claim = raw["claims"]["residual-beats-plain"]
-    assert Study.model_validate(raw).claims["residual-beats-plain"].in_print.endswith("CIFAR-10; one run each")
+    assert (
+        Study.model_validate(raw).claims["residual-beats-plain"].in_print.endswith("CIFAR-10; one run each")
+    )
     del claim["statistic"]
     assert "`published` has figures: give their `statistic`" in message(Study, raw)
 

@@ -49,6 +49,7 @@ def train(
     if steps == 0:
         raise UserError(f"batch_size {recipe.batch_size} is more than the {len(data.train)} training images")
 
+    torch.set_flush_denormal(True)  # a processor computes with them a hundred times slower
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 4 s
     torch.manual_seed(stream_seed(seed, "initialisation"))
     net = build(run.arm.model, data.shape, len(data.classes)).to(device, memory_format=torch.channels_last)
