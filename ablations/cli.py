@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from ablations import __version__, layout
-from ablations.errors import UserError
+from ablations.errors import Interrupted, UserError
 
 EXAMPLES = """examples:
   ablations list                                    studies, suites and data sets
@@ -23,13 +23,17 @@ The whole way, in parallel and only what is missing:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status: 0, 2 for what the user can mend, 130 when stopped."""
+    """Run the command line; the exit status: 0, 2 for what the user can mend, 128 and a signal's
+    number where one ended it."""
     options = parser().parse_args(arguments)
     try:
         options.verb(options)
     except UserError as error:
         print(f"ablations: {error}", file=sys.stderr)
         return 2
+    except Interrupted as interrupted:
+        print(f"ablations: {interrupted}", file=sys.stderr)
+        return 128 + interrupted.number
     except KeyboardInterrupt:
         print("ablations: stopped", file=sys.stderr)
         return 130

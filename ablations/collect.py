@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from ablations.data import read_header
 from ablations.errors import UserError
 from ablations.files import write_text
 from ablations.plan import Plan, PlannedStudy
-from ablations.store import Store
+from ablations.store import Damaged, Store
 
 
 def collect(plan: Plan, name: str) -> None:
@@ -19,19 +20,22 @@ def collect(plan: Plan, name: str) -> None:
     row an epoch. Runs that are not finished are left out."""
     planned, store = plan.study(name), Store(layout.RESULTS)
     costs = read_table(layout.study_table(plan.suite_name, name, "cost")).set_index("arm")
-    rows = []
-    for key, arm in planned.arms.items():
-        header = read_header(layout.data(arm.data_key))
-        found = store.rows(arm, planned.seeds, header) if header else []
-        rows += [{"network": arm.name, **planned.levels(key), **row} for row in found]
+    rows, histories = [], {}
+    try:
+        for key, arm in planned.arms.items():
+            header = read_header(layout.data(arm.data_key))
+            found = store.rows(arm, planned.seeds, header) if header else []
+            rows += [{"network": arm.name, **planned.levels(key), **row} for row in found]
+            histories |= {row["run"]: store.file(row["run"], "history.csv") for row in found}
+    except Damaged as error:
+        raise UserError(f"{error}; train it anew: ablations train {name} --suite {plan.suite_name}") from None
     if not rows:
         raise UserError(
             f"study {name}: {store.folder} holds none of its runs; train them with `snakemake {name}` (after "
             f"deleting {layout.RESULTS / plan.suite_name / 'arms'}, if the runs were deleted) or `ablations train`"
         )
     table = pd.DataFrame(rows).join(costs, on="arm")
-    runs = table["run"].drop_duplicates()
-    history = pd.concat([read_table(store.folder / run / "history.csv").assign(run=run) for run in runs])
+    history = pd.concat([pd.read_csv(io.BytesIO(rows)).assign(run=run) for run, rows in histories.items()])
     write_table(table, layout.study_table(plan.suite_name, name, "runs"))
     write_table(history, layout.study_table(plan.suite_name, name, "history"))
 

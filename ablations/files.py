@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import tempfile
@@ -39,6 +40,18 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all. ValueError for NaN and infinity."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+def json_bytes(content: Any) -> bytes:
+    """JSON for people to read. ValueError for NaN and infinity."""
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Move a file or folder that cannot be used to a name of its own beside it, and say so. Its new path."""
+    aside = next(
+        candidate
+        for number in itertools.count(1)
+        if not (candidate := path.with_name(f"{path.name}.damaged-{number}")).exists()
+    )
+    path.replace(aside)
+    print(f"{path}: {why}; set aside as {aside.name}", flush=True)
+    return aside

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ablations.training.engine as engine
+import ablations.training.evaluation as evaluation
 from ablations.config import Dataset, Recipe
 from ablations.data import Header, Images, prepare
 from ablations.errors import UserError
@@ -252,7 +255,7 @@ def test_early_stopping_returns_to_the_lowest_validation_error(digits):
 
 
 def test_random_labels_are_drawn_once_from_the_seed_and_only_for_training(digits):
-    split = engine.Split.of(digits.train, digits, CPU)
+    split = evaluation.Split.of(digits.train, digits, CPU)
     none, half, again, other, all_of_them = (
         split.relabelled(part, 10, stream(seed, "labels")).labels
         for part, seed in ((0.0, 0), (0.5, 0), (0.5, 0), (0.5, 1), (1.0, 0))
@@ -268,13 +271,15 @@ def test_random_labels_are_drawn_once_from_the_seed_and_only_for_training(digits
 
 def test_a_pass_over_the_training_set_gives_its_mean_and_variance(digits):
     net = engine.build(ResNet(depth=8), digits.shape, 10)
-    split = engine.Split.of(digits.train, digits, CPU)
+    split = evaluation.Split.of(digits.train, digits, CPU)
     before = {name: p.clone() for name, p in net.named_parameters()}
-    engine.average_statistics(net, split, RECIPE.model_copy(update={"batch_size": 192}), CPU)
+    evaluation.average_statistics(net, split, RECIPE.model_copy(update={"batch_size": 192}), CPU)
     out = net[0](split.images(slice(None)))
     torch.testing.assert_close(net[1][0].running_mean, out.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(net[1][0].running_var, out.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
-    engine.average_statistics(net, split, RECIPE, CPU)  # three batches of 64: the mean of their statistics
+    evaluation.average_statistics(
+        net, split, RECIPE, CPU
+    )  # three batches of 64: the mean of their statistics
     batches = out.view(3, 64, *out.shape[1:])
     torch.testing.assert_close(net[1][0].running_var, batches.var((1, 3, 4)).mean(0), rtol=1e-4, atol=1e-5)
     assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
@@ -296,7 +301,7 @@ def test_sparsity_counts_weights_of_convolutions_and_linear_layers(digits):
                 module.weight.fill_(0.5)
         net[-1].weight.fill_(0.0009)
     convolutions = sum(m.weight.numel() for m in net.modules() if isinstance(m, torch.nn.Conv2d))
-    assert engine.sparsity(net) == pytest.approx(100 * 640 / (convolutions + 640))
+    assert evaluation.sparsity(net) == pytest.approx(100 * 640 / (convolutions + 640))
 
 
 def test_a_batch_larger_than_the_data_is_refused(digits):
@@ -306,14 +311,14 @@ def test_a_batch_larger_than_the_data_is_refused(digits):
 
 def test_evaluation_does_not_depend_on_its_batches(digits, monkeypatch):
     net = engine.build(ResNet(depth=8), digits.shape, 10)
-    split = engine.Split.of(digits.test, digits, CPU)
-    whole = engine.evaluate(net, split, RECIPE, CPU)
-    monkeypatch.setattr(engine, "EVALUATION_BATCH", 7)
-    assert engine.evaluate(net, split, RECIPE, CPU) == pytest.approx(whole, rel=1e-5)
+    split = evaluation.Split.of(digits.test, digits, CPU)
+    whole = evaluation.evaluate(net, split, RECIPE, CPU)
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 7)
+    assert evaluation.evaluate(net, split, RECIPE, CPU) == pytest.approx(whole, rel=1e-5)
 
 
 def test_images_are_normalised_with_the_training_statistics(digits):
-    split = engine.Split.of(digits.train, digits, CPU)
+    split = evaluation.Split.of(digits.train, digits, CPU)
     images = split.images(slice(None))
     assert images.mean().item() == pytest.approx(0, abs=1e-5)
     assert images.std().item() == pytest.approx(1, abs=1e-3)
@@ -344,13 +349,20 @@ def test_a_finished_run_is_not_trained_again(digits, tmp_path, capsys):
     again = store.rows(arm, [0, 1, 2], header(digits))
     assert again[:2] == first and len(again) == 3
     files = {path.name for path in store.path(make_run(digits)).iterdir()}
-    assert files == {"config.json", "environment.json", "history.csv", "metrics.json", "weights.safetensors"}
+    assert files == {
+        "config.json",
+        "environment.json",
+        "history.csv",
+        "metrics.json",
+        "weights.safetensors",
+        "SHA256SUMS",
+    }
 
 
-def test_a_run_without_metrics_is_not_finished(digits, tmp_path):
+def test_a_run_without_its_sums_is_not_finished(digits, tmp_path):
     store, run = Store(tmp_path), make_run(digits)
     train_arm(run.arm, [0], digits, store, CPU)
-    (store.path(run) / "metrics.json").unlink()
+    (store.path(run) / "SHA256SUMS").unlink()
     assert store.metrics(run) is None
 
 
@@ -359,6 +371,9 @@ def test_a_changed_default_does_not_pass_for_the_old_run(digits, tmp_path):
     train_arm(run.arm, [0], digits, store, CPU)
     config = store.path(run) / "config.json"
     config.write_text(config.read_text().replace('"momentum": 0.9', '"momentum": 0.8'))
+    sums = store.path(run) / "SHA256SUMS"
+    digest = hashlib.sha256(config.read_bytes()).hexdigest()
+    sums.write_text(re.sub(r"\w+(?=  config)", digest, sums.read_text()))
     with pytest.raises(UserError, match=r"recipe.momentum = 0.8, now 0.9 is asked for"):
         store.metrics(run)
 
@@ -372,7 +387,7 @@ def test_weights_give_the_measured_error(digits, tmp_path):
     net = engine.build(run.arm.model, digits.shape, 10).to(memory_format=torch.channels_last)
     net.load_state_dict(load_file(store.path(run) / "weights.safetensors"))
     assert (
-        engine.evaluate(net, engine.Split.of(digits.test, digits, CPU), run.arm.recipe, CPU)[1]
+        evaluation.evaluate(net, evaluation.Split.of(digits.test, digits, CPU), run.arm.recipe, CPU)[1]
         == row["test_error"]
     )
 

@@ -36,6 +36,11 @@ class Optimiser:
             torch._foreach_mul_(weights, 1 - learning_rate * decay)
         self.update(moved, weights, gradients, learning_rate, decay if kind == "l2" else 0.0)
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What the update remembers of the steps before."""
+        return self.update.tensors
+
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for parameter in self.parameters:
@@ -47,6 +52,7 @@ class SGD:
 
     def __init__(self, parameters: list[nn.Parameter], recipe: Recipe):
         self.momenta = [torch.zeros_like(parameter) for parameter in parameters]
+        self.tensors = self.momenta
         self.options = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "dampening": 0.0}
 
     def __call__(
@@ -64,6 +70,7 @@ class Adam:
         self.first = [torch.zeros_like(parameter) for parameter in parameters]
         self.second = [torch.zeros_like(parameter) for parameter in parameters]
         self.steps = [torch.zeros((), device=parameter.device) for parameter in parameters]
+        self.tensors = [*self.first, *self.second, *self.steps]
         self.options = {"beta1": recipe.momentum, "beta2": 0.999, "eps": 1e-8, "amsgrad": False}
 
     def __call__(

@@ -1,0 +1,106 @@
+"""What is measured of a network on a part of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ablations.config import Recipe
+from ablations.data import Images, Prepared
+from ablations.models import effective_weights
+
+EVALUATION_BATCH = 1000  # images; does not change results beyond rounding
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of the data on the device: uint8 images [n, c, h, w], labels int64 [n], normalised when read."""
+
+    raw: Tensor
+    labels: Tensor
+    scale: tuple[Tensor, Tensor]  # mean and standard deviation, float32 [1, c, 1, 1], on the scale 0 to 255
+
+    @classmethod
+    def of(cls, images: Images, data: Prepared, device: torch.device) -> Split:
+        """Move a part of the data to the device."""
+        mean, std = (
+            torch.tensor(values, device=device).mul(255).view(1, -1, 1, 1) for values in (data.mean, data.std)
+        )
+        arrays = (torch.from_numpy(array).to(device) for array in (images.images, images.labels))
+        return cls(*arrays, (mean, std))
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw images and labels."""
+        return self.raw[index], self.labels[index]
+
+    def images(self, index: Tensor | slice) -> Tensor:
+        """Normalised float32 images [len(index), c, h, w]."""
+        mean, std = self.scale
+        return (self.raw[index].float() - mean) / std
+
+    def relabelled(self, part: float, classes: int, random: torch.Generator) -> Split:
+        """With a label drawn evenly from all classes, perhaps the true one, for `part` of the images (Zhang et al.
+        2017, arXiv:1611.03530, section 2.1)."""
+        n = len(self.labels)
+        chosen = torch.randperm(n, generator=random)[: round(part * n)]
+        labels = self.labels.cpu().index_copy(
+            0, chosen, torch.randint(classes, (len(chosen),), generator=random)
+        )
+        return replace(self, labels=labels.to(self.labels.device))
+
+    def first(self, n: int) -> Split:
+        """The first n images; their order was mixed when the data were prepared."""
+        return replace(self, raw=self.raw[:n], labels=self.labels[:n])
+
+
+@torch.inference_mode()
+def evaluate(net: nn.Module, split: Split, recipe: Recipe, device: torch.device) -> tuple[float, float]:
+    """Mean cross-entropy in nats and error in percent over a split, batch norm with its running averages."""
+    net.eval()
+    loss, wrong = torch.zeros((), device=device), torch.zeros((), device=device)
+    for start in range(0, len(split.labels), EVALUATION_BATCH):
+        chosen = slice(start, start + EVALUATION_BATCH)
+        with autocast(recipe, device):
+            logits = net(split.images(chosen)).float()
+        loss += F.cross_entropy(logits, split.labels[chosen], reduction="sum")
+        wrong += (logits.argmax(1) != split.labels[chosen]).sum()
+    return loss.item() / len(split.labels), 100 * wrong.item() / len(split.labels)
+
+
+@torch.no_grad()
+def average_statistics(net: nn.Module, split: Split, recipe: Recipe, device: torch.device) -> None:
+    """Batch norm's running averages replaced by the mean of the statistics of every training batch, in one pass
+    with the weights as they are (Wu & Johnson 2021, arXiv:2105.07576, section 3: precise batch norm)."""
+    norms = [module for module in net.eval().modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [module.momentum for module in norms]
+    for module in norms:
+        module.reset_running_stats()
+        module.momentum = None  # torch's word for a plain average
+        module.train()
+    for batch in range(len(split.labels) // recipe.batch_size):
+        with autocast(recipe, device):
+            net(split.images(slice(batch * recipe.batch_size, (batch + 1) * recipe.batch_size)))
+    for module, momentum in zip(norms, momenta, strict=True):
+        module.momentum = momentum
+
+
+NEAR_ZERO = 1e-3
+
+
+def sparsity(net: nn.Module) -> float:
+    """Percent of the weights of convolutions and linear layers whose magnitude is below 0.001."""
+    weights = torch.cat([weight.detach().flatten() for weight in effective_weights(net)])
+    return 100 * (weights.abs() < NEAR_ZERO).float().mean().item()
+
+
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """Mixed precision as the recipe asks for it."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16")
+
+
+def gradient_norm(net: nn.Module) -> float:
+    """Euclidean norm of the whole gradient."""
+    return torch.nn.utils.get_total_norm([p.grad for p in net.parameters() if p.grad is not None]).item()
