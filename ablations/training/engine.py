@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,18 @@ class Trained:
     weights: dict[str, Tensor]
 
 
+@contextlib.contextmanager
+def denormals_as_zero() -> Iterator[None]:
+    """A processor computes a hundred times slower with numbers below 1e-38, all there is in a network whose signal
+    vanishes."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@denormals_as_zero()
 def train(
     run: Run,
     data: Prepared,
@@ -59,7 +72,6 @@ def train(
     if steps == 0:
         raise UserError(f"batch_size {recipe.batch_size} is more than the {len(data.train)} training images")
 
-    torch.set_flush_denormal(True)  # a processor computes with them a hundred times slower
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 4 s
     state = begin(run, data, device)
     net, optimiser, streams, clock = state.net, state.optimiser, state.streams, state.clock

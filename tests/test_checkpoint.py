@@ -1,0 +1,216 @@
+"""What is promised of a run that is killed, interrupted, or finds its files damaged: the same numbers, nothing lost,
+nothing used unseen."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+
+from ablations.config import Dataset, Recipe
+from ablations.data import Header, prepare
+from ablations.errors import Interrupted, UserError
+from ablations.networks import ResNet
+from ablations.plan import Arm, Run
+from ablations.store import FILES, SUMS, Store
+from ablations.training import job
+from ablations.training.checkpoint import GENERATIONS, Checkpoints, Signals
+from ablations.training.job import train_arm
+
+CPU = torch.device("cpu")
+DATASET = Dataset(title="digits", source="digits", train=192, validation=60, test=100)
+TIMES = ("seconds", "images_per_second")  # what may differ between two trainings of a run
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return prepare(DATASET, tmp_path_factory.mktemp("data") / "digits.safetensors")
+
+
+def arm(epochs=4, **recipe):
+    """Every use of chance there is: dropout, dropped blocks, crops, flips, RandAugment, cutout, mixing, labels."""
+    model = ResNet(depth=8, widths=(4, 4, 4), dropout=0.2, stochastic_depth=0.3, depth_mode="sample")
+    fields = {
+        "batch_size": 16,
+        "learning_rate": 0.01,
+        "crop_padding": 1,
+        "flip": True,
+        "cutout": 2,
+        "mixup": 0.5,
+    }
+    fields |= {"rand_augment": 1, "random_labels": 0.2, "optimiser": "adam", "patience": 30} | recipe
+    return Arm(model, Recipe(epochs=epochs, **fields), DATASET, "digits")
+
+
+def header(data):
+    return Header(data.fingerprint, {"train": 192, "validation": 60, "test": 100}, data.shape, 10)
+
+
+def result(arm, data, store):
+    """The numbers of a finished run, without times: metrics, history, weights."""
+    (row,) = store.rows(arm, [0], header(data))
+    metrics = {key: value for key, value in row.items() if key not in TIMES}
+    lines = [line.split(",") for line in store.file(row["run"], "history.csv").decode().splitlines()]
+    kept = [i for i, name in enumerate(lines[0]) if name not in TIMES]
+    history = [[line[i] for i in kept] for line in lines]
+    return metrics, history, store.file(row["run"], "weights.safetensors")
+
+
+def undisturbed(arm, data, folder):
+    store = Store(folder)
+    train_arm(arm, [0], data, store, CPU)
+    return result(arm, data, store)
+
+
+def every(seconds, monkeypatch):
+    monkeypatch.setattr(job, "Checkpoints", lambda folder: Checkpoints(folder, seconds))
+
+
+def in_a_process(work):
+    """Start `work` in a copy of this process, which has torch already. Its process id."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = work()
+        finally:
+            os._exit(code)
+    return child
+
+
+def test_killed_25_times_a_run_ends_as_if_it_had_not_been(digits, tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    whole = arm(epochs=40)
+    expected = undisturbed(whole, digits, tmp_path / "undisturbed")
+    every(0.02, monkeypatch)
+    store, chance, resumed = Store(tmp_path / "killed"), random.Random(0), 0
+    folder = store.path(Run(whole, 0, digits.fingerprint))
+
+    def work():
+        train_arm(whole, [0], digits, store, CPU)
+        return 0
+
+    for _ in range(25):
+        child = in_a_process(work)
+        time.sleep(chance.uniform(0.02, 0.25))
+        os.kill(child, signal.SIGKILL)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL  # it was still at work
+        resumed += (folder / GENERATIONS[0]).exists()
+    assert resumed > 10 and not (folder / SUMS).exists()
+    assert os.waitpid(in_a_process(work), 0)[1] == 0
+    assert result(whole, digits, store) == expected
+    assert sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) == sorted(
+        [*FILES, SUMS]
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_ends_a_run_at_its_next_step_with_a_checkpoint(digits, tmp_path, number, monkeypatch):
+    one, store = arm(), Store(tmp_path / "stopped")
+    expected = undisturbed(one, digits, tmp_path / "undisturbed")
+    folder = store.path(Run(one, 0, digits.fingerprint))
+    rows = []
+
+    class Signalling:
+        """A progress that sends the signal after the second epoch."""
+
+        def __init__(self, *_):
+            pass
+
+        def __call__(self, row):
+            rows.append(row)
+            if len(rows) == 2:
+                os.kill(os.getpid(), number)
+
+        def finish(self, metrics):
+            pass
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(job, "Progress", Signalling)
+    with pytest.raises(Interrupted, match=number.name):
+        train_arm(one, [0], digits, store, CPU)
+    assert len(rows) == 2 and signal.getsignal(number) == before
+    assert (folder / "checkpoint").exists() and store.metrics(Run(one, 0, digits.fingerprint)) is None
+    Signals.received = None
+    train_arm(one, [0], digits, store, CPU)
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert result(one, digits, store) == expected
+
+
+def half_trained(one, digits, store, monkeypatch):
+    """A run with two generations of checkpoints, the newest a step after the other."""
+    every(0.0, monkeypatch)
+
+    class Enough(Exception):
+        pass
+
+    class Stopping(job.Progress):
+        def __call__(self, row):
+            if row["epoch"] == 3:
+                raise Enough
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "Progress", Stopping)
+        with pytest.raises(Enough):
+            train_arm(one, [0], digits, store, CPU)
+    folder = store.path(Run(one, 0, digits.fingerprint))
+    return [folder / name for name in GENERATIONS]
+
+
+DAMAGES = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "one bit": lambda content: content[:5000] + bytes([content[5000] ^ 4]) + content[5001:],
+    "foreign": lambda content: b"PK\x03\x04 something else" * 100,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("both", [False, True])
+def test_a_damaged_checkpoint_is_set_aside_and_an_older_one_used(
+    digits, tmp_path, monkeypatch, capsys, damage, both
+):
+    one, store = arm(), Store(tmp_path / "damaged")
+    expected = undisturbed(one, digits, tmp_path / "undisturbed")
+    newest, before = half_trained(one, digits, store, monkeypatch)
+    for path in (newest, before) if both else (newest,):
+        path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    capsys.readouterr()
+    train_arm(one, [0], digits, store, CPU)
+    told = capsys.readouterr().out
+    assert told.count("set aside as") == 1 + both and str(newest) in told
+    assert (newest.parent / "checkpoint.damaged-1").exists()
+    assert ("epoch 1/4" in told) == both  # from scratch only where nothing was left
+    assert result(one, digits, store) == expected
+
+
+@pytest.mark.parametrize("name", [*FILES, SUMS])
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "missing"])
+def test_a_damaged_run_is_never_used_and_trained_anew(digits, tmp_path, capsys, name, damage):
+    one, store = arm(epochs=1), Store(tmp_path)
+    expected = undisturbed(one, digits, tmp_path)
+    run = Run(one, 0, digits.fingerprint)
+    path = store.path(run) / name
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    if (name, damage) != (SUMS, "missing"):  # without its sums a run is not finished
+        with pytest.raises(UserError, match=r"does not match|missing|damaged"):
+            store.verified(run)
+        if name != "weights.safetensors":
+            with pytest.raises(UserError, match=r"does not match|missing|damaged"):
+                result(one, digits, store)
+    capsys.readouterr()
+    train_arm(one, [0], digits, store, CPU)
+    told = capsys.readouterr().out
+    assert "cached" not in told and ("set aside as" in told) == ((name, damage) != (SUMS, "missing"))
+    assert result(one, digits, store) == expected
