@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,10 @@ EXAMPLES = """examples:
 The whole way, in parallel and only what is missing:
   snakemake --cores 8 --resources gpu=2 --config suite=digits
 """
+
+
+# No space, a quota reached, a file system that is read-only, no right to write.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,6 +45,15 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `ablations list | head`
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(
+            f"ablations: {error.filename or 'the results'}: {error.strerror}. Nothing is half-written; once there is "
+            "space and the right to write, the same command goes on where it stopped.",
+            file=sys.stderr,
+        )
+        return 2
     return 0
 
 
@@ -93,6 +107,13 @@ def parser() -> argparse.ArgumentParser:
     each.add_argument("--job", help="a job of the plan, by name, instead of a study; writes its table too")
     each.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     each.add_argument("--threads", type=int, default=1, help="processor threads (default: 1)")
+    each.add_argument(
+        "--runs-per-gpu",
+        metavar="N",
+        type=int,
+        default=os.environ.get("ABLATIONS_RUNS_PER_GPU", "1"),
+        help="training processes that may share a GPU (default: $ABLATIONS_RUNS_PER_GPU, or 1)",
+    )
     add(
         cost, "count MACs, parameters and activations of a study's arms", "ablations cost depth"
     ).add_argument("study")
@@ -188,8 +209,9 @@ def train(options: argparse.Namespace) -> None:
     plan = planned(options)
     if (options.job is None) == (options.study is None):
         raise UserError("name a study, or a job with --job")
-    if options.threads < 1:
-        raise UserError(f"--threads: found {options.threads}; give 1 or more")
+    for option, value in (("--threads", options.threads), ("--runs-per-gpu", options.runs_per_gpu)):
+        if value < 1:
+            raise UserError(f"{option}: found {value}; give 1 or more")
     if options.job is not None:
         if options.job not in plan.jobs:
             raise UserError(
@@ -205,21 +227,25 @@ def train(options: argparse.Namespace) -> None:
     from ablations import data
     from ablations.files import write_text
     from ablations.store import Store, table
-    from ablations.training.device import use
+    from ablations.training.device import leasable, use
     from ablations.training.job import train_arm
+    from ablations.training.lease import leased
 
-    device, store = use(options.device, options.threads), Store(layout.RESULTS)
+    store = Store(layout.RESULTS)
     ready: dict[str, data.Prepared] = {}
-    for arm, seeds in work.values():
+    for arm, _ in work.values():
         path = layout.data(arm.data_key)
         if options.job is None and not path.is_file():
             data.prepare(arm.dataset, path)
         if arm.data_key not in ready:
             ready[arm.data_key] = data.read(path)
-        train_arm(arm, seeds, ready[arm.data_key], store, device)
-        if options.job is not None:
-            rows = store.rows(arm, seeds, data.read_header(path))
-            write_text(layout.arm_table(options.suite, options.job), table(rows))
+    with leased(leasable(options.device), options.runs_per_gpu) as leased_device:
+        device = use(options.device, options.threads, leased_device)
+        for arm, seeds in work.values():
+            train_arm(arm, seeds, ready[arm.data_key], store, device)
+            if options.job is not None:
+                rows = store.rows(arm, seeds, data.read_header(layout.data(arm.data_key)))
+                write_text(layout.arm_table(options.suite, options.job), table(rows))
 
 
 def parse_level(text: str) -> tuple[str, str]:

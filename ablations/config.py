@@ -189,6 +189,11 @@ def label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def words(name: str) -> str:
+    """A name from YAML as prose."""
+    return name.replace("_", " ")
+
+
 # Columns of the table of runs, beside its factors.
 COLUMNS = {
     "study", "network", "run", "arm", "seed", "status", "epoch", "step", "seconds", "epochs_trained", "measured_epoch",
@@ -302,6 +307,8 @@ class Study(Strict):
     @model_validator(mode="after")
     def known_levels_to_skip(self) -> Study:
         for number, combination in enumerate(self.skip):
+            if not combination or [] in combination.values():
+                raise ValueError(f"skip.{number}: give a level, or a list of levels, of one factor or more")
             for name, levels in combination.items():
                 known = [level.label for level in self.factors[name].levels] if name in self.factors else []
                 if not known:

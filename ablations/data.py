@@ -270,6 +270,7 @@ def fingerprint(
 
 def write(prepared: Prepared, path: Path) -> None:
     """Write a prepared file, whole or not at all."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     arrays = {}
@@ -283,7 +284,10 @@ def write(prepared: Prepared, path: Path) -> None:
         "fingerprint": prepared.fingerprint,
     }
     with atomic(path) as temporary:
-        save_file(arrays, temporary, metadata={key: json.dumps(value) for key, value in header.items()})
+        try:
+            save_file(arrays, temporary, metadata={key: json.dumps(value) for key, value in header.items()})
+        except SafetensorError as error:
+            raise UserError(f"{path}: could not be written: {error}") from None
 
 
 def read(path: Path) -> Prepared:

@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from ablations import layout
 from ablations.collect import read_runs, read_table, write_table
-from ablations.config import METRICS, Factor, Figure
+from ablations.config import METRICS, Factor, Figure, words
 from ablations.plan import Plan, PlannedStudy
 from ablations.statistics import mean_interval, resolution
 
@@ -64,7 +64,7 @@ def draw_levels(
     behind = runs[[*columns, "seed", *figure.y]]
     levels = [level.label for level in planned.factors[figure.x].levels]
     told = {"": NEUTRAL} if figure.x == figure.colour else colours(planned.factors[figure.colour])
-    listed = not all(map(is_number, levels))
+    listed = not all(is_number(level) for level in levels if level != "none") or levels == ["none"]
     height = max(2.8, 0.8 + len(levels) * (0.14 + 0.1 * len(told))) if listed else 2.8
     axes = panels(len(figure.y), share=listed, height=height)
     for ax, metric in zip(axes, figure.y, strict=True):
@@ -95,12 +95,14 @@ def draw_cost(
     axes = panels(len(figure.y))
     for ax, metric in zip(axes, figure.y, strict=True):
         ax.set_xscale("log")
-        for level, colour in colours(planned.factors[figure.colour]).items():
-            of_level = runs[runs[figure.colour] == level]
+        only = list(planned.factors) == [figure.colour]  # then arms are named beside their points
+        told = {"": NEUTRAL} if only else colours(planned.factors[figure.colour])
+        for level, colour in told.items():
+            of_level = runs[runs[figure.colour] == level] if level else runs
             arms = [arm for _, arm in of_level.groupby(list(planned.factors), observed=True)]
             arms.sort(key=lambda arm: arm[figure.x].iloc[0])
             costs = np.array([arm[figure.x].iloc[0] for arm in arms], dtype=float)
-            points(ax, costs, arms, metric, colour, level)
+            points(ax, costs, arms, metric, colour, level, joined=not only)
         name_costs(ax, planned, figure, runs, metric)
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
@@ -111,8 +113,9 @@ def draw_cost(
 
 
 def name_costs(ax: Axes, planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, metric: str) -> None:
-    """The levels of the other factors, once for arms of equal cost, above the highest of them."""
-    others = [name for name in planned.factors if name != figure.colour]
+    """The levels of the other factors (of the only one there is), once for arms of equal cost, above the highest
+    of them."""
+    others = [name for name in planned.factors if name != figure.colour] or [figure.colour]
     for cost, equal in runs.groupby(figure.x):
         levels = dict.fromkeys(" ".join(str(row[name]) for name in others) for _, row in equal.iterrows())
         height = equal.groupby(list(planned.factors), observed=True)[metric].mean().max()
@@ -163,9 +166,10 @@ def points(
     colour: str,
     name: str,
     listed: bool = False,
+    joined: bool = True,
 ) -> None:
-    """Every run of a group a dot, the means joined by a line, their 95 % intervals as bars (none for a single
-    run). `listed`: the places are on the vertical axis, and the means, of words, are marked and not joined."""
+    """Every run of a group a dot, the means joined by a line where `joined`, their 95 % intervals as bars (none for
+    a single run). `listed`: the places are on the vertical axis, and the means, of words, are not joined."""
     dots = {"color": colour, "markersize": 3.5, "alpha": 0.4, "markeredgewidth": 0}
     means = []
     for place, group in zip(places, groups, strict=True):
@@ -180,7 +184,7 @@ def points(
     if listed:
         ax.errorbar(centre, place, xerr=half, fmt="|", markersize=8, markeredgewidth=1.4, **bars)
     else:
-        ax.errorbar(place, centre, half, linewidth=1.4, **bars)
+        ax.errorbar(place, centre, half, fmt="-" if joined else "_", linewidth=1.4, **bars)
 
 
 def colours(factor: Factor) -> dict[str, str]:
@@ -219,8 +223,3 @@ def legend(axes: list[Axes], factor: str) -> None:
         columns = max(1, int(letters / (max(map(len, levels)) + 6)))
         place = {"loc": "outside upper center", "ncols": columns, "title": words(factor)}
         axes[0].figure.legend(handles, levels, **place)
-
-
-def words(name: str) -> str:
-    """A name from YAML as prose."""
-    return name.replace("_", " ")

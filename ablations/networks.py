@@ -122,6 +122,10 @@ class ResNet(Strict):
                 "stochastic depth needs a shortcut: without one a dropped block passes nothing on"
             )
         for width in self.inner_widths:
+            if width == 0:
+                raise ValueError(
+                    f"inner {self.inner} leaves a stage of widths {list(self.widths)} no channels"
+                )
             if width % self.cardinality:
                 raise ValueError(f"cardinality {self.cardinality} does not divide the inner width {width}")
         normed = {*self.widths, *self.inner_widths, self.stem_channels} if self.norm == "group" else ()

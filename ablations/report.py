@@ -14,7 +14,7 @@ import pandas as pd
 
 from ablations import layout
 from ablations.collect import read_runs, read_table, write_table
-from ablations.config import METRICS, TEMPLATES, Claim, Figure
+from ablations.config import METRICS, TEMPLATES, Claim, Figure, words
 from ablations.plan import Plan, PlannedStudy
 from ablations.schema import Strict
 from ablations.statistics import Verdict, judge, mean_interval, of_arm, resolution
@@ -142,7 +142,7 @@ def study_context(
         "title": planned.study.title,
         "question": planned.study.question,
         "background": planned.study.background,
-        "factors": [factor.replace("_", " ") for factor in planned.factors],
+        "factors": [words(factor) for factor in planned.factors],
         "widths": [max(len(level.label) for level in f.levels) + 4 for f in planned.factors.values()],
         "arms": [arm_row(key, of_arm(planned, runs, key)) for key in planned.arms],
         "figures": [
@@ -186,9 +186,13 @@ def caption(figure: Figure, planned: PlannedStudy) -> str:
         if figure.kind == "curves"
         else ("dots are runs, lines join their means, bars are 95 % intervals of the mean (Student's t)")
     )
-    others = [factor.replace("_", " ") for factor in planned.factors if factor != figure.colour]
-    if figure.kind == "cost" and others:
-        shown += f"; beside the points stands the {' and '.join(others)}"
+    others = [factor for factor in planned.factors if factor != figure.colour] or [figure.colour]
+    if figure.kind == "cost":
+        shown += f"; beside the points stands the {' and '.join(map(words, others))}"
+    else:
+        seen = (figure.colour, figure.x if figure.kind == "levels" else figure.panels)
+        pooled = [words(factor) for factor in planned.factors if factor not in seen]
+        shown += f"; the arms of every {' and '.join(pooled)} together" if pooled else ""
     return f"{figure.title}; n = {len(planned.seeds)} seeds an arm; {shown}."
 
 

@@ -16,8 +16,8 @@ from ablations.errors import UserError
 from ablations.files import json_bytes, write_bytes, write_text
 from ablations.plan import Arm, Run
 
-# Columns of the table of runs that come from a run's environment.
 SUMS = "SHA256SUMS"
+# Columns of the table of runs that come from a run's environment.
 ENVIRONMENT = ("device", "threads", "torch", "python", "packages", "commit", "dirty")
 
 

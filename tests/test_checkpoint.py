@@ -6,10 +6,13 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
+from conftest import ROOT
 
 from ablations.config import Dataset, Recipe
 from ablations.data import Header, prepare
@@ -141,6 +144,19 @@ def test_a_signal_ends_a_run_at_its_next_step_with_a_checkpoint(digits, tmp_path
     assert result(one, digits, store) == expected
 
 
+def test_a_signal_after_the_last_step_keeps_the_run_and_stops_before_the_next(digits, tmp_path, monkeypatch):
+    one, store = arm(epochs=1), Store(tmp_path)
+
+    class Late(job.Progress):
+        def finish(self, metrics):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(job, "Progress", Late)
+    with pytest.raises(Interrupted):
+        train_arm(one, [0, 1], digits, store, CPU)
+    assert [row["seed"] for row in store.rows(one, [0, 1], header(digits))] == [0]
+
+
 def half_trained(one, digits, store, monkeypatch):
     """A run with two generations of checkpoints, the newest a step after the other."""
     every(0.0, monkeypatch)
@@ -214,3 +230,58 @@ def test_a_damaged_run_is_never_used_and_trained_anew(digits, tmp_path, capsys, 
     told = capsys.readouterr().out
     assert "cached" not in told and ("set aside as" in told) == ((name, damage) != (SUMS, "missing"))
     assert result(one, digits, store) == expected
+
+
+def ablations(*words, folder):
+    command = [sys.executable, "-m", "ablations", *words]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+
+
+@pytest.fixture
+def little_space(tmp_path):
+    """A file system of 256 KB: enough for the digits, too little for a network."""
+    folder = tmp_path / "little"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system takes root's rights")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_ends_in_one_message_with_nothing_half_written(little_space):
+    train = (
+        "train",
+        "depth",
+        "shortcut=identity",
+        "depth=8",
+        "--seeds",
+        "0",
+        "--suite",
+        "smoke",
+        "--device",
+        "cpu",
+    )
+    done = ablations(*train, folder=little_space)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr and "Nothing is half-written" in done.stderr
+    left = [path for path in (little_space / "results" / "runs").rglob("*") if path.is_file()]
+    assert not [path for path in left if path.name in (SUMS, "weights.safetensors") or path.suffix == ".tmp"]
+    subprocess.run(["mount", "-o", "remount,size=20m", little_space], check=True)
+    done = ablations(*train, folder=little_space)
+    assert done.returncode == 0 and "finished after 2 epochs" in done.stdout
+
+
+def test_running_out_of_memory_names_network_batch_and_device(digits, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    monkeypatch.setattr(job, "train", full)
+    with pytest.raises(
+        UserError, match=r"resnet-8, batch_size 16, on cpu: out of memory .*smaller batch_size"
+    ):
+        train_arm(arm(), [0], digits, Store(tmp_path), CPU)

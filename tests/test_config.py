@@ -94,6 +94,8 @@ def test_every_valid_depth_is_accepted(n):
         ({"factors": {"depth": [8], "d": {"a": {"depth": 8}}}}, "factors depth and d both set model.depth"),
         ({"factors": {"seed": {"a": {"depth": 8}}}}, "has a column of this name"),
         ({"skip": [{"dept": 20}]}, "skip.0: no factor `dept` (did you mean `depth`?)"),
+        ({"skip": [{}]}, "skip.0: give a level, or a list of levels, of one factor or more"),
+        ({"skip": [{"depth": []}]}, "skip.0: give a level"),
         ({"skip": [{"depth": [20, 21]}]}, "skip.0.depth: no level `21`"),
         (
             {
@@ -126,7 +128,9 @@ def test_published_figures_need_the_statistic_they_are():
     raw = copy.deepcopy(depth_study())
     claim = raw["claims"]["residual-beats-plain"]
     assert (
-        Study.model_validate(raw).claims["residual-beats-plain"].in_print.endswith("CIFAR-10; one run each")
+        Study.model_validate(raw)
+        .claims["residual-beats-plain"]
+        .in_print.endswith("CIFAR-10; number of runs not stated")
     )
     del claim["statistic"]
     assert "`published` has figures: give their `statistic`" in message(Study, raw)

@@ -300,6 +300,9 @@ def test_any_densenet_trains(n, growth_rate, bottleneck, compression, shape):
     assert all(p.grad is not None for p in net.parameters())
     weighted = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(weighted) == depth
+    channels, height, width = shape
+    for size in (shape, (channels, 2 * height, width)):  # fvcore against the shapes of the layers
+        assert cost(model, size, 5).items() <= asdict(count(model, size, 5)).items()
 
 
 @pytest.mark.parametrize(
@@ -765,6 +768,13 @@ def test_drop_connect_drops_weights():
     layer = DropConnectConv2d(50, 50, 1, bias=False, rate=0.4)
     out = layer(torch.eye(50)[:, :, None, None]).squeeze()
     assert (out == 0).float().mean().item() == pytest.approx(0.4, abs=0.03)
+
+
+def test_tied_blocks_are_those_whose_shortcut_is_the_bare_identity():
+    net = build(ResNet(depth=26, order="pre", tied=True), CIFAR, 10)
+    blocks = [module for module in net if isinstance(module, Block)]
+    assert [block.pre is not None for block in blocks] == [True, False, False, False] * 3
+    assert len({id(block) for block in blocks}) == 6
 
 
 def test_tied_blocks_share_their_weights():

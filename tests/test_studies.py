@@ -17,7 +17,7 @@ from ablations.plan import make_plan
 GOLDEN = Path(__file__).parent / "golden" / "costs.csv"
 
 
-def cost(model: Network, shape: tuple[int, int, int]) -> dict[str, int]:
+def cost(model: Network, shape: tuple[int, int, int], classes: int = 10) -> dict[str, int]:
     """MACs, parameters and activations from the shapes of convolutions and linear layers, without any data;
     `tests/test_cost.py` holds fvcore against layer formulas."""
     macs = activations = 0
@@ -34,7 +34,7 @@ def cost(model: Network, shape: tuple[int, int, int]) -> dict[str, int]:
         activations += out.numel()
 
     with torch.device("meta"):
-        net = build(model, shape, 10).eval()
+        net = build(model, shape, classes).eval()
         for module in net.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.register_forward_hook(add)

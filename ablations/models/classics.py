@@ -8,7 +8,7 @@ from torch import nn
 
 from ablations.models.initialisation import initialise
 from ablations.models.regularisation import Dropout
-from ablations.models.sizes import after, fitting_stride, pool, scaled
+from ablations.models.sizes import after, averaged, fitting_stride, pool, scaled
 from ablations.networks import AlexNet, LeNet, MobileNet
 
 
@@ -53,8 +53,8 @@ def alexnet(model: AlexNet, shape: tuple[int, int, int], classes: int) -> nn.Seq
         layers += [nn.Conv2d(width, channels, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
         width = channels
     pooling, size = pool(size, 3)
-    size = (min(size[0], 6), min(size[1], 6))
-    layers += [*pooling, nn.AdaptiveAvgPool2d(size), nn.Flatten()]
+    average, size = averaged(size, 6)
+    layers += [*pooling, *average, nn.Flatten()]
     units = (width * size[0] * size[1], *model.hidden)
     for before, behind in pairwise(units):
         layers += [Dropout(model.dropout)] if model.dropout else []

@@ -28,7 +28,7 @@ def resnet(model: ResNet, shape: tuple[int, int, int], classes: int) -> nn.Seque
             if shared is None:
                 each = block(model, width, stage_width, inner, stride, number == 1, rate)
                 keeps_shape = stride == 1 and width == stage_width * EXPANSION.get(model.block, 1)
-                shared = each if model.tied and keeps_shape else None
+                shared = each if model.tied and keeps_shape and each.pre is None else None
             layers.append(each if shared is None else shared)
             width = stage_width * EXPANSION.get(model.block, 1)
     if model.order in ("pre", "relu_only_pre"):  # what the next block would have begun with

@@ -22,6 +22,13 @@ def after(size: Size, kernel: int, stride: int = 1, padding: int = 0, ceil: bool
     return height, width
 
 
+def averaged(size: Size, largest: int) -> tuple[list[nn.Module], Size]:
+    """An average down to at most `largest` pixels a side, and the size after it; no layer where that changes nothing
+    (its backward pass is not deterministic on CUDA)."""
+    smaller = (min(size[0], largest), min(size[1], largest))
+    return ([] if smaller == size else [nn.AdaptiveAvgPool2d(smaller)]), smaller
+
+
 def fitting_stride(size: Size, kernel: int, stride: int, padding: int) -> int:
     """The stride, or 1 where it would leave fewer than 2x2 pixels."""
     return stride if min(after(size, kernel, stride, padding)) >= SMALLEST else 1

@@ -8,7 +8,7 @@ from torch import nn
 
 from ablations.models.initialisation import initialise
 from ablations.models.regularisation import Dropout
-from ablations.models.sizes import pool
+from ablations.models.sizes import averaged, pool
 from ablations.networks import VGG
 
 
@@ -26,8 +26,8 @@ def vgg(model: VGG, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
             width = stage_width
         pooling, size = pool(size)
         layers += pooling
-    size = (min(size[0], 7), min(size[1], 7)) if model.hidden else (1, 1)
-    layers += [nn.AdaptiveAvgPool2d(size), nn.Flatten()]
+    average, size = averaged(size, 7 if model.hidden else 1)
+    layers += [*average, nn.Flatten()]
     dropout = [Dropout(model.dropout)] if model.dropout else []
     units = (width * size[0] * size[1], *model.hidden)
     for before, after in pairwise(units):

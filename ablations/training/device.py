@@ -7,15 +7,24 @@ import os
 import torch
 
 from ablations.errors import UserError
+from ablations.training.lease import visible_devices
 
 
-def use(name: str, threads: int) -> torch.device:
-    """The device called `auto`, `cpu`, `cuda` or `cuda:N`, and the processor threads to use beside it. UserError
-    where there is no such device."""
+def leasable(name: str) -> list[str]:
+    """The GPUs that a process may lease for the device of this name; none where this torch is made without CUDA."""
+    return visible_devices(name) if torch.backends.cuda.is_built() else []
+
+
+def use(name: str, threads: int, leased: str | None = None) -> torch.device:
+    """The device called `auto`, `cpu`, `cuda` or `cuda:N`, and the processor threads to use beside it. A leased
+    device is the only one that CUDA sees. UserError where there is no such device."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA
     torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, in convolutions too
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if leased is not None:
+        name = name.partition(":")[0]
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -65,7 +65,7 @@ def train(
     the last weights (with a `patience`, those of the lowest validation error).
 
     `report` is called with each row of the history as it is made. A loss or gradient that is not finite ends the
-    run: its status is `diverged`, its losses and errors are those of guessing. Raises UserError where the batch
+    run: its status is `diverged`, its losses and errors are those of guessing, whatever came before. Raises UserError where the batch
     does not fit, Interrupted where a signal has ended the training; its checkpoint is written then."""
     recipe = run.arm.recipe
     steps = len(data.train) // recipe.batch_size  # full batches only; the next epoch mixes anew
@@ -95,7 +95,9 @@ def train(
         for batch in range(state.batch, steps):
             if checkpoints and checkpoints.due():
                 state.batch = batch
+                clock.stop_steps()
                 checkpoints.save(state.snapshot())
+                clock.start_steps()
             rate = learning_rate(recipe, (state.epoch - 1) * steps + batch, steps)
             chosen = slice(batch * recipe.batch_size, (batch + 1) * recipe.batch_size)
             images, targets = augment(*train_split[order[chosen]], draws[chosen], recipe, *train_split.scale)

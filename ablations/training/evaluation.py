@@ -73,7 +73,7 @@ def evaluate(net: nn.Module, split: Split, recipe: Recipe, device: torch.device)
 @torch.no_grad()
 def average_statistics(net: nn.Module, split: Split, recipe: Recipe, device: torch.device) -> None:
     """Batch norm's running averages replaced by the mean of the statistics of every training batch, in one pass
-    with the weights as they are (Wu & Johnson 2021, arXiv:2105.07576, section 3: precise batch norm)."""
+    with the weights as they are (after Wu & Johnson 2021, arXiv:2105.07576, section 3)."""
     norms = [module for module in net.eval().modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [module.momentum for module in norms]
     for module in norms:
@@ -87,13 +87,17 @@ def average_statistics(net: nn.Module, split: Split, recipe: Recipe, device: tor
         module.momentum = momentum
 
 
-NEAR_ZERO = 1e-3
+NEAR_ZERO = (
+    0.01  # of a layer's root mean square: before a norm, the size of all weights together says nothing
+)
 
 
 def sparsity(net: nn.Module) -> float:
-    """Percent of the weights of convolutions and linear layers whose magnitude is below 0.001."""
-    weights = torch.cat([weight.detach().flatten() for weight in effective_weights(net)])
-    return 100 * (weights.abs() < NEAR_ZERO).float().mean().item()
+    """Percent of the weights of convolutions and linear layers below a hundredth of their layer's root mean
+    square in magnitude."""
+    weights = [weight.detach() for weight in effective_weights(net)]
+    near = torch.cat([(w.abs() <= NEAR_ZERO * w.square().mean().sqrt()).flatten() for w in weights])
+    return 100 * near.float().mean().item()
 
 
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:

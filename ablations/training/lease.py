@@ -31,7 +31,7 @@ from ablations.progress import duration
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # Where the lock files lie unless $ABLATIONS_LEASES names a folder. Not $TMPDIR: it differs between users and
 # jobs, who would then not see each other's leases.
-FOLDER = Path("/tmp/ablations-gpus")
+FOLDER = Path("/", "tmp", "ablations-gpus")
 # How long to wait for a slot, in seconds. A job of the largest suite takes hours: what is not free after a
 # day is stuck or someone else's, and a workflow that runs unattended has to end and say so.
 WAIT = 24 * 3600.0
@@ -306,9 +306,3 @@ def let_go() -> None:
 
 
 os.register_at_fork(after_in_child=let_go)
-
-
-def keep_across_exec() -> None:
-    """Let the program that this process is about to become with os.exec hold its slot until it ends."""
-    for lock in held:
-        os.set_inheritable(lock.fileno(), True)

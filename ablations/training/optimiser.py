@@ -31,7 +31,7 @@ class Optimiser:
         gradients = [self.parameters[i].grad for i in moved]
         decay, kind = self.recipe.weight_decay, self.recipe.weight_decay_kind
         if decay and kind == "l1":
-            torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=decay)
+            gradients = torch._foreach_add(gradients, torch._foreach_sign(weights), alpha=decay)
         if decay and kind == "decoupled":
             torch._foreach_mul_(weights, 1 - learning_rate * decay)
         self.update(moved, weights, gradients, learning_rate, decay if kind == "l2" else 0.0)

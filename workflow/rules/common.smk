@@ -25,6 +25,7 @@ jobs_environment = {
     ),
     "PYTHONPATH": str(Path(workflow.basedir)),
     "ABLATIONS_EXTRA": str(extra or ""),
+    "ABLATIONS_RUNS_PER_GPU": str(config.get("runs_per_gpu", 1)),
 }
 os.environ.update(jobs_environment)
 
