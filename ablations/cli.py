@@ -121,6 +121,16 @@ def parser() -> argparse.ArgumentParser:
         "study"
     )
     add(figures, "draw a study's figures", "ablations figures depth").add_argument("study")
+    each = add(
+        bench, "measure the engine's images a second beside the usual loop's", "ablations bench --repeats 3"
+    )
+    each.add_argument("--repeats", type=int, default=3, help="times that each way is measured (default: 3)")
+    each.add_argument("--batches", type=int, default=40, help="batches of 128 images an epoch (default: 40)")
+    each.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    each.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="processor threads (default: all of them)"
+    )
+    each.add_argument("--out", metavar="DIR", help="write speeds.md and speeds.csv there")
     for verb, help in (
         (verdicts, "judge the claims of a report"),
         (report, "write report.md, .html and .pdf"),
@@ -246,6 +256,28 @@ def train(options: argparse.Namespace) -> None:
             if options.job is not None:
                 rows = store.rows(arm, seeds, data.read_header(layout.data(arm.data_key)))
                 write_text(layout.arm_table(options.suite, options.job), table(rows))
+
+
+def bench(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from ablations.benchmark import compare, markdown
+    from ablations.files import write_text
+    from ablations.store import table
+    from ablations.training.device import use
+    from ablations.training.environment import environment
+
+    for option in ("repeats", "batches", "threads"):
+        if getattr(options, option) < 1:
+            raise UserError(f"--{option}: found {getattr(options, option)}; give 1 or more")
+    device = use(options.device, options.threads)
+    speeds = compare(options.batches, options.repeats, device, lambda line: print(line, file=sys.stderr))
+    text = markdown(speeds, environment(device))
+    print(text)
+    if options.out:
+        write_text(Path(options.out) / "speeds.md", text + "\n")
+        write_text(Path(options.out) / "speeds.csv", table([asdict(speed) for speed in speeds]))
 
 
 def parse_level(text: str) -> tuple[str, str]:
