@@ -65,8 +65,9 @@ def train(
     the last weights (with a `patience`, those of the lowest validation error).
 
     `report` is called with each row of the history as it is made. A loss or gradient that is not finite ends the
-    run: its status is `diverged`, its losses and errors are those of guessing, whatever came before. Raises UserError where the batch
-    does not fit, Interrupted where a signal has ended the training; its checkpoint is written then."""
+    run: its status is `diverged`, its losses and errors are those of guessing, whatever came before. Raises
+    UserError where the batch does not fit, Interrupted where a signal has ended the training; its checkpoint is
+    written then."""
     recipe = run.arm.recipe
     steps = len(data.train) // recipe.batch_size  # full batches only; the next epoch mixes anew
     if steps == 0:
