@@ -3,10 +3,14 @@ images: ResNet-20 on 32x32 pixels, batches of 128, random crops and flips."""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,7 +22,10 @@ from ablations.data import Images, Prepared
 from ablations.models import build
 from ablations.networks import ResNet
 from ablations.plan import Arm, Run
-from ablations.training.engine import train
+from ablations.training.device import use
+from ablations.training.engine import course, denormals_as_zero
+from ablations.training.evaluation import Splits
+from ablations.training.lane import side_by_side
 
 MODEL = ResNet(depth=20)
 BATCH = 128
@@ -55,16 +62,28 @@ def compare(
     epoch that does not count."""
     data = random_images(batches)
     ways: dict[str, Callable[[], float]] = {
-        "usual loop, DataLoader with 2 workers": lambda: usual_loop(data, 2, device),
-        "usual loop, DataLoader with 4 workers": lambda: usual_loop(data, 4, device),
-        "this engine, fp32": lambda: engine(data, "fp32", device),
-        "this engine, bf16": lambda: engine(data, "bf16", device),
+        f"usual loop, DataLoader with {workers} workers": partial(usual_loop, data, workers, device)
+        for workers in (2, 4)
     }
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(repeats):
-        for name, way in ways.items():
-            speeds[name].append(way())
-            tell(f"repeat {repeat + 1} of {repeats}: {name}: {speeds[name][-1]:,.0f} images/s")
+    for precision in ("fp32", "bf16"):
+        ways[f"this engine, {precision}"] = partial(engine, batches, precision, device)
+    with contextlib.ExitStack() as stack:
+        if device.type == "cuda":
+            ways["this engine, bf16, compiled"] = partial(engine, batches, "bf16", device, compile=True)
+            for seeds in (2, 4, 8):
+                name = f"this engine, bf16, {seeds} seeds at once"
+                ways[name] = partial(engine, batches, "bf16", device, seeds)
+        together = (2, 4, 8) if device.type == "cuda" else (torch.get_num_threads(),)
+        for count in together:
+            pool = stack.enter_context(ProcessPoolExecutor(count, multiprocessing.get_context("spawn")))
+            for precision in ("bf16",) if device.type == "cuda" else ("fp32", "bf16"):
+                name = f"this engine, {precision}, {count} runs of one thread"
+                ways[name] = partial(processes, pool, count, batches, precision, device)
+        speeds: dict[str, list[float]] = {name: [] for name in ways}
+        for repeat in range(repeats):
+            for name, way in ways.items():
+                speeds[name].append(way())
+                tell(f"repeat {repeat + 1} of {repeats}: {name}: {speeds[name][-1]:,.0f} images/s")
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     first = next(iter(medians.values()))
     return [
@@ -73,12 +92,29 @@ def compare(
     ]
 
 
-def engine(data: Prepared, precision: str, device: torch.device) -> float:
-    """Images a second in the last epoch of a run."""
-    arm = Arm(MODEL, RECIPE.model_copy(update={"precision": precision}), DATASET, "random")
-    rows: list[dict[str, float]] = []
-    train(Run(arm, 0, data.fingerprint), data, device, rows.append)
-    return rows[-1]["images_per_second"]
+def engine(
+    batches: int, precision: str, device: torch.device, seeds: int = 1, compile: bool = False
+) -> float:
+    """Images a second in the last epoch, of all seeds that train at once."""
+    data = random_images(batches)
+    recipe = RECIPE.model_copy(update={"precision": precision, "compile": compile})
+    arm, splits = Arm(MODEL, recipe, DATASET, "random"), Splits.of(data, device)
+    courses = (course(Run(arm, seed, "random"), splits, lambda row: None) for seed in range(seeds))
+    with denormals_as_zero():
+        trained = side_by_side(courses, device, seeds)
+    return sum(each.history[-1]["images_per_second"] for each in trained)
+
+
+def processes(
+    pool: ProcessPoolExecutor, count: int, batches: int, precision: str, device: torch.device
+) -> float:
+    """The same of as many processes at a time, each with a run and one thread of its own."""
+    return sum(pool.map(alone, *([value] * count for value in (batches, precision, str(device)))))
+
+
+def alone(batches: int, precision: str, device: str) -> float:
+    """The speed of the engine in a process of the pool."""
+    return engine(batches, precision, use(device, 1))
 
 
 def usual_loop(data: Prepared, workers: int, device: torch.device) -> float:

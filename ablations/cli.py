@@ -6,10 +6,15 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from ablations import __version__, layout
 from ablations.errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    from ablations.data import Prepared
+    from ablations.plan import Arm
 
 EXAMPLES = """examples:
   ablations list                                    studies, suites and data sets
@@ -114,6 +119,14 @@ def parser() -> argparse.ArgumentParser:
         default=os.environ.get("ABLATIONS_RUNS_PER_GPU", "1"),
         help="training processes that may share a GPU (default: $ABLATIONS_RUNS_PER_GPU, or 1)",
     )
+    each.add_argument(
+        "--at-once",
+        metavar="N",
+        type=int,
+        default=os.environ.get("ABLATIONS_AT_ONCE") or None,
+        help="seeds that train at the same time in this process (default: $ABLATIONS_AT_ONCE, or all on a GPU, 1 on a "
+        "processor)",
+    )
     add(
         cost, "count MACs, parameters and activations of a study's arms", "ablations cost depth"
     ).add_argument("study")
@@ -131,6 +144,22 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=int, default=os.cpu_count(), help="processor threads (default: all of them)"
     )
     each.add_argument("--out", metavar="DIR", help="write speeds.md and speeds.csv there")
+    each = add(
+        formats,
+        "time the networks of a study in both memory formats",
+        "ablations formats cardinality --suite cifar10",
+    )
+    each.add_argument("study", help="the study")
+    each.add_argument("--steps", type=int, default=10, help="steps timed in each format (default: 10)")
+    each.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    each.add_argument("--threads", type=int, default=1, help="processor threads (default: 1)")
+    add(
+        timing,
+        "split a finished suite's wall time: training, start-up, report, scheduling",
+        "ablations timing --suite smoke",
+    ).add_argument(
+        "--cores", type=int, help="cores given to Snakemake (default: the most that jobs took at a time)"
+    )
     for verb, help in (
         (verdicts, "judge the claims of a report"),
         (report, "write report.md, .html and .pdf"),
@@ -219,9 +248,7 @@ def train(options: argparse.Namespace) -> None:
     plan = planned(options)
     if (options.job is None) == (options.study is None):
         raise UserError("name a study, or a job with --job")
-    for option, value in (("--threads", options.threads), ("--runs-per-gpu", options.runs_per_gpu)):
-        if value < 1:
-            raise UserError(f"{option}: found {value}; give 1 or more")
+    positive(options, "threads", "runs_per_gpu", "at_once")
     if options.job is not None:
         if options.job not in plan.jobs:
             raise UserError(
@@ -238,24 +265,34 @@ def train(options: argparse.Namespace) -> None:
     from ablations.files import write_text
     from ablations.store import Store, table
     from ablations.training.device import leasable, use
+    from ablations.training.evaluation import Splits
     from ablations.training.job import train_arm
     from ablations.training.lease import leased
 
     store = Store(layout.RESULTS)
-    ready: dict[str, data.Prepared] = {}
-    for arm, _ in work.values():
-        path = layout.data(arm.data_key)
-        if options.job is None and not path.is_file():
-            data.prepare(arm.dataset, path)
-        if arm.data_key not in ready:
-            ready[arm.data_key] = data.read(path)
+    ready = prepared((arm for arm, _ in work.values()), make=options.job is None)
     with leased(leasable(options.device), options.runs_per_gpu) as leased_device:
         device = use(options.device, options.threads, leased_device)
+        splits = {key: Splits.of(prepared, device) for key, prepared in ready.items()}
         for arm, seeds in work.values():
-            train_arm(arm, seeds, ready[arm.data_key], store, device)
+            at_once = options.at_once or (len(seeds) if device.type == "cuda" else 1)
+            train_arm(arm, seeds, splits[arm.data_key], store, at_once)
             if options.job is not None:
                 rows = store.rows(arm, seeds, data.read_header(layout.data(arm.data_key)))
                 write_text(layout.arm_table(options.suite, options.job), table(rows))
+
+
+def prepared(arms: Iterable[Arm], make: bool) -> dict[str, Prepared]:
+    """The data of arms by their data key, made first where they are not there and `make` says so."""
+    from ablations import data
+
+    ready = {}
+    for arm in {arm.data_key: arm for arm in arms}.values():
+        path = layout.data(arm.data_key)
+        if make and not path.is_file():
+            data.prepare(arm.dataset, path)
+        ready[arm.data_key] = data.read(path)
+    return ready
 
 
 def bench(options: argparse.Namespace) -> None:
@@ -268,9 +305,7 @@ def bench(options: argparse.Namespace) -> None:
     from ablations.training.device import use
     from ablations.training.environment import environment
 
-    for option in ("repeats", "batches", "threads"):
-        if getattr(options, option) < 1:
-            raise UserError(f"--{option}: found {getattr(options, option)}; give 1 or more")
+    positive(options, "repeats", "batches", "threads")
     device = use(options.device, options.threads)
     speeds = compare(options.batches, options.repeats, device, lambda line: print(line, file=sys.stderr))
     text = markdown(speeds, environment(device))
@@ -278,6 +313,39 @@ def bench(options: argparse.Namespace) -> None:
     if options.out:
         write_text(Path(options.out) / "speeds.md", text + "\n")
         write_text(Path(options.out) / "speeds.csv", table([asdict(speed) for speed in speeds]))
+
+
+def formats(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from ablations.files import write_text
+    from ablations.memory_format import measure
+    from ablations.store import table
+    from ablations.training.device import use
+    from ablations.training.evaluation import Splits
+
+    positive(options, "steps", "threads")
+    study = planned(options).study(options.study)
+    device = use(options.device, options.threads)
+    arms = {(arm.model, arm.recipe.batch_size, arm.recipe.precision): arm for arm in study.arms.values()}
+    splits = {key: Splits.of(each, device) for key, each in prepared(arms.values(), make=True).items()}
+    timings = measure(list(arms.values()), splits, options.steps, lambda timing: print(timing, flush=True))
+    rows = [{**asdict(timing), "faster": timing.faster} for timing in timings]
+    write_text(layout.study_table(options.suite, options.study, "formats"), table(rows))
+
+
+def positive(options: argparse.Namespace, *names: str) -> None:
+    """UserError where one of these options is less than 1."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')}: found {value}; give 1 or more")
+
+
+def timing(options: argparse.Namespace) -> None:
+    from ablations.timing import timing
+
+    print(timing(planned(options), options.cores))
 
 
 def parse_level(text: str) -> tuple[str, str]:

@@ -36,8 +36,17 @@ def collect(plan: Plan, name: str) -> None:
         )
     table = pd.DataFrame(rows).join(costs, on="arm")
     history = pd.concat([pd.read_csv(io.BytesIO(rows)).assign(run=run) for run, rows in histories.items()])
+    table["seconds_to_target"] = table["run"].map(seconds_to_target(history, planned.target_error))
     write_table(table, layout.study_table(plan.suite_name, name, "runs"))
     write_table(history, layout.study_table(plan.suite_name, name, "history"))
+
+
+def seconds_to_target(history: pd.DataFrame, target: float | None) -> pd.Series:
+    """By run, the seconds of training until its validation error was at or below the target, in percent, for the
+    first time. Runs that never got there are left out; all of them without a target."""
+    if target is None:
+        return pd.Series(dtype=float)
+    return history[history["validation_error"] <= target].groupby("run")["seconds"].first()
 
 
 def read_runs(suite: str, planned: PlannedStudy) -> pd.DataFrame:

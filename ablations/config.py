@@ -22,6 +22,7 @@ from ablations.schema import Positive, Sequence, Strict, shown, suggestion, vali
 Scalar = bool | int | float | str
 Part = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 Pixels = Annotated[int, Field(ge=0)]
 
 
@@ -80,6 +81,9 @@ class Recipe(Strict):
     regularise_until: Part = 1.0
     norm_statistics: Literal["running", "pass"] = "running"  # batch norm's for the final metrics
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast, weights stay fp32
+    deterministic: bool = True  # false: on a GPU faster algorithms, whose results differ from run to run
+    compile: bool = False  # torch.compile of the network
+    memory_format: Literal["channels_last", "contiguous"] = "channels_last"  # how activations lie in memory
 
     @model_validator(mode="after")
     def consistent(self) -> Recipe:
@@ -197,7 +201,8 @@ def words(name: str) -> str:
 # Columns of the table of runs, beside its factors.
 COLUMNS = {
     "study", "network", "run", "arm", "seed", "status", "epoch", "step", "seconds", "epochs_trained", "measured_epoch",
-    "macs", "norm_ops", "parameters", "activations", "train_images", "validation_images", "test_images",
+    "peak_memory_mb", "seconds_to_target", "macs", "norm_ops", "parameters", "activations",
+    "train_images", "validation_images", "test_images",
     "device", "threads", "torch", "python", "packages", "commit", "dirty",
 }  # fmt: skip
 METRICS = {
@@ -351,13 +356,14 @@ class Study(Strict):
 
 
 class StudyInSuite(Strict):
-    """How a suite runs a study: other levels, and changes of model, recipe, data or seeds."""
+    """How a suite runs a study: other levels, and changes of model, recipe, data, seeds or target."""
 
     levels: dict[str, list[Scalar] | dict[str, dict[str, Any]]] = {}
     model: ModelChanges = ModelChanges()
     recipe: RecipeChanges = RecipeChanges()
     data: str | None = None
     seeds: Positive | None = None
+    target_error: Percent | None = None  # wins over the suite's
 
 
 class Suite(Strict):
@@ -372,6 +378,7 @@ class Suite(Strict):
     studies: dict[str, StudyInSuite]
     report: Sequence(str) | None = None
     seeds_per_job: Positive | None = None  # cut an arm's seeds into jobs of so many, for clusters
+    target_error: Percent | None = None  # a validation error: how long did runs take to get there?
 
     @field_validator("report")
     @classmethod

@@ -23,6 +23,21 @@ def study_table(suite: str, study: str, name: str) -> Path:
     return RESULTS / suite / study / f"{name}.csv"
 
 
+def benchmarks(suite: str) -> Path:
+    """The folder of what Snakemake measured of a suite's jobs: a folder a rule, a file a job."""
+    return RESULTS / suite / "benchmarks"
+
+
+def data_benchmark(key: str) -> Path:
+    """What Snakemake measured as it prepared a data file; suites share it."""
+    return RESULTS / "benchmarks" / "prepare" / f"{key}.tsv"
+
+
+def timing(suite: str) -> Path:
+    """Where a suite's wall time went."""
+    return RESULTS / suite / "timing.csv"
+
+
 def verdicts(suite: str, report: str) -> Path:
     """The verdicts of a report."""
     return RESULTS / suite / f"{report}-verdicts.csv"

@@ -31,7 +31,7 @@ from ablations.schema import Strict, fault, suggestion
 
 # Raised when the same model, recipe, data and seed would give other numbers than before. A changed default
 # of a model or recipe field counts as such a change: defaults are left out of the hash (see `content_id`).
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 # The same for the preparation of data: its splits, its noise.
 PREPARATION_VERSION = 1
 
@@ -131,6 +131,7 @@ class PlannedStudy:
     factors: Mapping[str, Factor]
     arms: Mapping[tuple[str, ...], Arm]
     seeds: tuple[int, ...]
+    target_error: float | None = None  # validation error in percent; no part of any id
 
     def levels(self, key: tuple[str, ...]) -> dict[str, str]:
         """The level of each factor, by its name, of the arm at `key`."""
@@ -296,7 +297,10 @@ def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
     if not arms:
         raise UserError(f"{library.path('studies', name)} in {where}: `skip` leaves no arm")
     seeds = (special and special.seeds) or suite.seeds
-    return PlannedStudy(name, study, factors, arms, tuple(range(seeds)))
+    target = suite.target_error
+    if special and special.target_error is not None:  # 0 is a target too
+        target = special.target_error
+    return PlannedStudy(name, study, factors, arms, tuple(range(seeds)), target)
 
 
 def narrowed(study: Study, name: str, levels: Any) -> Factor:

@@ -92,6 +92,7 @@ class Store:
                 where = json.loads(self.file(run.id, "environment.json"))
                 sizes = {f"{name}_images": count for name, count in header.sizes.items()}
                 told = {column: where.get(column) for column in ENVIRONMENT}
+                metrics = {"peak_memory_mb": None, **metrics}  # runs from before it was measured lack it
                 rows.append({"run": run.id, "arm": arm.id, "seed": seed, **metrics, **sizes, **told})
         return rows
 

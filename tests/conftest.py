@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# One thread a process, as in the workflow: several on as many cores are many times slower. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 # The data set for development, where it lies beside the checkout.
 CIFAR10_JPEG = ROOT.parent / "shared" / "data" / "cifar10-jpeg"

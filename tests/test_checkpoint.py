@@ -3,6 +3,8 @@ nothing used unseen."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import random
 import signal
@@ -14,6 +16,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+from ablations.cli import main
 from ablations.config import Dataset, Recipe
 from ablations.data import Header, prepare
 from ablations.errors import Interrupted, UserError
@@ -22,11 +25,12 @@ from ablations.plan import Arm, Run
 from ablations.store import FILES, SUMS, Store
 from ablations.training import job
 from ablations.training.checkpoint import GENERATIONS, Checkpoints, Signals
+from ablations.training.evaluation import Splits
 from ablations.training.job import train_arm
 
 CPU = torch.device("cpu")
 DATASET = Dataset(title="digits", source="digits", train=192, validation=60, test=100)
-TIMES = ("seconds", "images_per_second")  # what may differ between two trainings of a run
+TIMES = ("seconds", "images_per_second", "peak_memory_mb")  # what may differ between two trainings of a run
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +60,30 @@ def header(data):
 def result(arm, data, store):
     """The numbers of a finished run, without times: metrics, history, weights."""
     (row,) = store.rows(arm, [0], header(data))
-    metrics = {key: value for key, value in row.items() if key not in TIMES}
-    lines = [line.split(",") for line in store.file(row["run"], "history.csv").decode().splitlines()]
+    history, weights = (store.file(row["run"], name) for name in ("history.csv", "weights.safetensors"))
+    return timeless(row, history.decode(), weights)
+
+
+def numbers(folder):
+    """The same of the only run below a working folder."""
+    (run,) = folder.glob("results/runs/*")
+    metrics = json.loads((run / "metrics.json").read_text())
+    return timeless(metrics, (run / "history.csv").read_text(), (run / "weights.safetensors").read_bytes())
+
+
+def timeless(metrics, history, weights):
+    lines = [line.split(",") for line in history.splitlines()]
     kept = [i for i, name in enumerate(lines[0]) if name not in TIMES]
-    history = [[line[i] for i in kept] for line in lines]
-    return metrics, history, store.file(row["run"], "weights.safetensors")
+    return (
+        {key: value for key, value in metrics.items() if key not in TIMES},
+        [[line[i] for i in kept] for line in lines],
+        weights,
+    )
 
 
 def undisturbed(arm, data, folder):
     store = Store(folder)
-    train_arm(arm, [0], data, store, CPU)
+    train_arm(arm, [0], Splits.of(data, CPU), store)
     return result(arm, data, store)
 
 
@@ -94,7 +112,7 @@ def test_killed_25_times_a_run_ends_as_if_it_had_not_been(digits, tmp_path, monk
     folder = store.path(Run(whole, 0, digits.fingerprint))
 
     def work():
-        train_arm(whole, [0], digits, store, CPU)
+        train_arm(whole, [0], Splits.of(digits, CPU), store)
         return 0
 
     for _ in range(25):
@@ -135,11 +153,11 @@ def test_a_signal_ends_a_run_at_its_next_step_with_a_checkpoint(digits, tmp_path
     before = signal.getsignal(number)
     monkeypatch.setattr(job, "Progress", Signalling)
     with pytest.raises(Interrupted, match=number.name):
-        train_arm(one, [0], digits, store, CPU)
+        train_arm(one, [0], Splits.of(digits, CPU), store)
     assert len(rows) == 2 and signal.getsignal(number) == before
     assert (folder / "checkpoint").exists() and store.metrics(Run(one, 0, digits.fingerprint)) is None
     Signals.received = None
-    train_arm(one, [0], digits, store, CPU)
+    train_arm(one, [0], Splits.of(digits, CPU), store)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert result(one, digits, store) == expected
 
@@ -153,7 +171,7 @@ def test_a_signal_after_the_last_step_keeps_the_run_and_stops_before_the_next(di
 
     monkeypatch.setattr(job, "Progress", Late)
     with pytest.raises(Interrupted):
-        train_arm(one, [0, 1], digits, store, CPU)
+        train_arm(one, [0, 1], Splits.of(digits, CPU), store)
     assert [row["seed"] for row in store.rows(one, [0, 1], header(digits))] == [0]
 
 
@@ -172,7 +190,7 @@ def half_trained(one, digits, store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(job, "Progress", Stopping)
         with pytest.raises(Enough):
-            train_arm(one, [0], digits, store, CPU)
+            train_arm(one, [0], Splits.of(digits, CPU), store)
     folder = store.path(Run(one, 0, digits.fingerprint))
     return [folder / name for name in GENERATIONS]
 
@@ -196,7 +214,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_an_older_one_used(
     for path in (newest, before) if both else (newest,):
         path.write_bytes(DAMAGES[damage](path.read_bytes()))
     capsys.readouterr()
-    train_arm(one, [0], digits, store, CPU)
+    train_arm(one, [0], Splits.of(digits, CPU), store)
     told = capsys.readouterr().out
     assert told.count("set aside as") == 1 + both and str(newest) in told
     assert (newest.parent / "checkpoint.damaged-1").exists()
@@ -226,10 +244,15 @@ def test_a_damaged_run_is_never_used_and_trained_anew(digits, tmp_path, capsys, 
             with pytest.raises(UserError, match=r"does not match|missing|damaged"):
                 result(one, digits, store)
     capsys.readouterr()
-    train_arm(one, [0], digits, store, CPU)
+    train_arm(one, [0], Splits.of(digits, CPU), store)
     told = capsys.readouterr().out
     assert "cached" not in told and ("set aside as" in told) == ((name, damage) != (SUMS, "missing"))
     assert result(one, digits, store) == expected
+
+
+# ------------------------------------------------------------------------------- where writing fails
+
+TRAIN = ("train", "depth", "shortcut=identity", "depth=8", "--seeds=0", "--suite=smoke", "--device=cpu")
 
 
 def ablations(*words, folder):
@@ -239,49 +262,96 @@ def ablations(*words, folder):
     )
 
 
-@pytest.fixture
-def little_space(tmp_path):
-    """A file system of 256 KB: enough for the digits, too little for a network."""
-    folder = tmp_path / "little"
+def main_in(folder, *words):
+    """The same in this process; its exit status."""
+    with contextlib.chdir(folder):
+        return main(list(words))
+
+
+def file_system(folder, size):
+    """A small file system for the time of a test."""
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True
-    )
-    if mounted.returncode:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+    if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("mounting a small file system takes root's rights")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
+def remount(folder, options):
+    subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+
+
+@pytest.fixture
+def little_space(tmp_path):
+    """Enough for the digits, too little for a network."""
+    yield from file_system(tmp_path / "little", "256k")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Enough for everything."""
+    yield from file_system(tmp_path / "disk", "20m")
+
+
 def test_a_full_disk_ends_in_one_message_with_nothing_half_written(little_space):
-    train = (
-        "train",
-        "depth",
-        "shortcut=identity",
-        "depth=8",
-        "--seeds",
-        "0",
-        "--suite",
-        "smoke",
-        "--device",
-        "cpu",
-    )
-    done = ablations(*train, folder=little_space)
+    done = ablations(*TRAIN, folder=little_space)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "No space left on device" in done.stderr and "Nothing is half-written" in done.stderr
     left = [path for path in (little_space / "results" / "runs").rglob("*") if path.is_file()]
     assert not [path for path in left if path.name in (SUMS, "weights.safetensors") or path.suffix == ".tmp"]
-    subprocess.run(["mount", "-o", "remount,size=20m", little_space], check=True)
-    done = ablations(*train, folder=little_space)
+    remount(little_space, "size=20m")
+    done = ablations(*TRAIN, folder=little_space)
     assert done.returncode == 0 and "finished after 2 epochs" in done.stdout
+
+
+@pytest.mark.parametrize("has_data", [False, True])
+def test_a_read_only_folder_ends_in_one_message_and_trains_once_it_is_not(disk, capsys, has_data):
+    if has_data:
+        assert main_in(disk, "prepare", "--suite", "smoke") == 0
+    remount(disk, "ro")
+    assert main_in(disk, *TRAIN) == 2
+    told = capsys.readouterr().err
+    assert "Read-only file system" in told and told.count("\n") == 1
+    assert not list(disk.rglob("runs"))
+    remount(disk, "rw")
+    assert main_in(disk, *TRAIN) == 0
+    assert "finished after 2 epochs" in capsys.readouterr().out
+
+
+def test_a_folder_that_becomes_read_only_while_a_run_trains(disk, tmp_path, monkeypatch, capsys):
+    assert main_in(tmp_path, *TRAIN) == 0
+    expected = numbers(tmp_path)
+    every(0.0, monkeypatch)
+
+    class Closing(job.Progress):
+        """Closes the file system after the first epoch."""
+
+        def __call__(self, row):
+            super().__call__(row)
+            remount(disk, "ro")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "Progress", Closing)
+        capsys.readouterr()
+        assert main_in(disk, *TRAIN) == 2
+    told = capsys.readouterr()
+    assert "Read-only file system" in told.err and told.err.count("\n") == 1 and "epoch 1/2" in told.out
+    left = {path.name for path in disk.glob("results/runs/*/*")}
+    assert left == set(GENERATIONS)  # whole, from before
+
+    remount(disk, "rw")
+    assert main_in(disk, *TRAIN) == 0
+    assert "set aside" not in capsys.readouterr().out
+    assert numbers(disk) == expected
 
 
 def test_running_out_of_memory_names_network_batch_and_device(digits, tmp_path, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
-    monkeypatch.setattr(job, "train", full)
+    monkeypatch.setattr(job, "course", full)
     with pytest.raises(
         UserError, match=r"resnet-8, batch_size 16, on cpu: out of memory .*smaller batch_size"
     ):
-        train_arm(arm(), [0], digits, Store(tmp_path), CPU)
+        train_arm(arm(), [0], Splits.of(digits, CPU), Store(tmp_path))

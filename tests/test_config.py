@@ -57,12 +57,32 @@ def test_unknown_key_names_path_and_suggests():
         ({"precision": "fp16"}, "precision"),
         ({"milestones": [0.5, 2]}, "milestones.1"),
         ({"flip": 1}, "flip"),
+        ({"deterministic": "false"}, "deterministic"),
+        ({"compile": 1}, "compile"),
+        ({"memory_format": "nhwc"}, "memory_format"),
         ({"epochs": None}, "epochs"),
     ],
 )
 def test_wrong_values_are_named(fields, path):
     raw = {"epochs": 1, "batch_size": 1, "learning_rate": 0.1, **fields}
     assert message(Recipe, raw).startswith(f"file.yaml: {path}: found ")
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (-1, "found -1; should be greater than or equal to 0"),
+        (100.5, "found 100.5; should be less than or equal to 100"),
+        ("10 %", "found '10 %'; should be a valid number"),
+        (True, "found True; should be a valid number"),
+        (float("nan"), "found nan; should be a finite number"),
+    ],
+)
+def test_targets_are_validation_errors_in_percent(target, told):
+    suite = {"title": "x", "data": "digits", "seeds": 1, "studies": {}, "recipe": {}}
+    assert message(Suite, {**suite, "target_error": target}) == f"file.yaml: target_error: {told}"
+    in_study = {**suite, "studies": {"depth": {"target_error": target}}}
+    assert message(Suite, in_study) == f"file.yaml: studies.depth.target_error: {told}"
 
 
 def test_all_faults_at_once():

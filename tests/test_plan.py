@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ablations.config import Dataset, Library, Recipe
 from ablations.errors import UserError
 from ablations.networks import ResNet
-from ablations.plan import Arm, Run, content_id, make_plan
+from ablations.plan import Arm, Run, content_id, identity, make_plan
 
 RECIPE = {"epochs": 3, "batch_size": 64, "learning_rate": 0.1}
 DATASET = Dataset(title="digits", source="digits", validation=180, test=360)
@@ -25,8 +25,8 @@ def run(model=None, recipe=None, seed=0, fingerprint="f", dataset=DATASET, name=
 
 def test_ids_are_pinned():
     # Changed ids orphan everything that was trained before: raise ENGINE_VERSION only on purpose.
-    assert run().id == "a3f8e721f574e9de"
-    assert run().arm.id == "5b962f8f190d1adb"
+    assert run().id == "554312b58bf04893"
+    assert run().arm.id == "6e830674bd81f97a"
 
 
 @given(st.permutations(list(RECIPE.items())))
@@ -73,6 +73,11 @@ def test_names_and_titles_change_nothing():
     renamed = run(dataset=DATASET.model_copy(update={"title": "other"}), name="other")
     assert renamed.id == run().id
     assert renamed.arm.id == run().arm.id
+
+
+def test_a_field_added_later_renames_nothing():
+    whole = Recipe(**Recipe(**RECIPE).model_dump())  # as stored with a run: every field, defaults too
+    assert identity(whole) == RECIPE
 
 
 def test_engine_version_changes_every_id(monkeypatch):
@@ -122,6 +127,22 @@ def test_arms_that_studies_share_are_trained_once(library):
     assert len(plan.arm_jobs[shared.id]) == 2  # three seeds in jobs of two
     assert [job.seeds for job in plan.arm_jobs[shared.id]] == [(0, 1), (2,)]
     assert set(plan.jobs_of("widths")) & set(plan.jobs_of("depth"))
+
+
+@pytest.mark.parametrize(
+    ("of_suite", "of_study", "found"),
+    [("null", "null", None), ("10", "null", 10), ("10", "0", 0), ("null", "40", 40)],
+)
+def test_a_target_is_the_studys_or_the_suites_and_changes_no_run(
+    library, tmp_path, of_suite, of_study, found
+):
+    before = make_plan(library, "mine")
+    suite = SUITE.replace("depth: {levels", f"depth: {{target_error: {of_study}, levels")
+    write(tmp_path / "suites" / "mine.yaml", f"{suite}target_error: {of_suite}\n")
+    after = make_plan(Library(tmp_path), "mine")
+    assert after.study("depth").target_error == found
+    assert after.study("widths").target_error == (None if of_suite == "null" else float(of_suite))
+    assert after.jobs == before.jobs
 
 
 def test_unlisted_studies_are_planned_but_not_reported(library):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from ablations.plan import Arm, Run
 from ablations.store import Store
 from ablations.training.augmentation import augment
 from ablations.training.device import use
+from ablations.training.evaluation import Splits
 from ablations.training.job import train_arm
 from ablations.training.optimiser import Optimiser
 from ablations.training.schedule import learning_rate
@@ -45,7 +47,7 @@ def make_run(data, seed=0, model=None, **recipe):
 
 
 def trained(data, **options):
-    return engine.train(make_run(data, **options), data, CPU, lambda row: None)
+    return engine.train(make_run(data, **options), Splits.of(data, CPU))
 
 
 # ------------------------------------------------------------------------------------------ schedule
@@ -98,7 +100,7 @@ def moved(recipe, reference=None, steps=5):
     if reference:
         optimisers.append((theirs, reference(theirs.parameters(), recipe)))
     for step in range(steps):
-        x, rate = torch.randn(4, 5), 0.01 / (step + 1)
+        x, rate = torch.randn(4, 5), torch.tensor(0.01 / (step + 1))
         for net, optimiser in optimisers:
             optimiser.zero_grad()
             net(x).square().sum().backward()
@@ -136,7 +138,7 @@ def test_weight_decays_by_hand(kind):
     recipe = RECIPE.model_copy(update={"momentum": 0.0, "weight_decay": 0.1, "weight_decay_kind": kind})
     weight = torch.nn.Parameter(torch.tensor([2.0, -3.0, 0.0]))
     weight.grad = torch.tensor([1.0, 1.0, 1.0])
-    Optimiser([weight], recipe).step(0.5)
+    Optimiser([weight], recipe).step(torch.tensor(0.5))
     after = {"l2": [1.4, -3.35, -0.5], "l1": [1.45, -3.45, -0.5], "decoupled": [1.4, -3.35, -0.5]}[kind]
     assert weight.tolist() == pytest.approx(after)
 
@@ -189,23 +191,31 @@ import hashlib, sys
 sys.path.insert(0, {tests!r})
 import torch
 from pathlib import Path
-from test_training import DATASET, trained
-from ablations.data import prepare
-torch.set_num_threads(1)
-result = trained(prepare(DATASET, Path({path!r})))
-digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in result.weights.values()))
-history = [{{k: v for k, v in row.items() if k not in ("images_per_second", "seconds")}} for row in result.history]
-print(digest.hexdigest(), history)
+from test_training import trained
+from ablations.data import read
+data = read(Path({path!r}))
+for case in sys.argv[1:]:
+    threads, precision = case.split("-")
+    torch.set_num_threads(int(threads))
+    result = trained(data, precision=precision)
+    digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in result.weights.values()))
+    history = [{{k: v for k, v in row.items() if k not in ("images_per_second", "seconds")}} for row in result.history]
+    print(case, digest.hexdigest(), history)
 """
 
 
 def test_two_processes_give_bitwise_equal_runs(tmp_path):
+    prepare(DATASET, tmp_path / "digits")
     code = TWICE.format(tests=str(Path(__file__).parent), path=str(tmp_path / "digits"))
-    outputs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    ]
-    assert outputs[0] == outputs[1] and len(outputs[0]) > 200
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin are slow on a busy machine
+    cases = [f"{threads}-{precision}" for threads in (1, 2) for precision in ("fp32", "bf16")]
+    told = []
+    for order in (cases, cases[::-1]):  # what a process did before changes nothing
+        command = [sys.executable, "-c", code, *order]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        told.append(dict(line.split(" ", 1) for line in done.stdout.splitlines()))
+    assert told[0] == told[1] and list(told[0]) == cases
+    assert min(map(len, told[0].values())) > 200
 
 
 def test_the_test_split_is_read_once_after_training(digits, monkeypatch):
@@ -273,13 +283,11 @@ def test_a_pass_over_the_training_set_gives_its_mean_and_variance(digits):
     net = engine.build(ResNet(depth=8), digits.shape, 10)
     split = evaluation.Split.of(digits.train, digits, CPU)
     before = {name: p.clone() for name, p in net.named_parameters()}
-    evaluation.average_statistics(net, split, RECIPE.model_copy(update={"batch_size": 192}), CPU)
+    evaluation.average_statistics(net, split, RECIPE.model_copy(update={"batch_size": 192}))
     out = net[0](split.images(slice(None)))
     torch.testing.assert_close(net[1][0].running_mean, out.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(net[1][0].running_var, out.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
-    evaluation.average_statistics(
-        net, split, RECIPE, CPU
-    )  # three batches of 64: the mean of their statistics
+    evaluation.average_statistics(net, split, RECIPE)  # three batches of 64: the mean of their statistics
     batches = out.view(3, 64, *out.shape[1:])
     torch.testing.assert_close(net[1][0].running_var, batches.var((1, 3, 4)).mean(0), rtol=1e-4, atol=1e-5)
     assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
@@ -312,9 +320,9 @@ def test_a_batch_larger_than_the_data_is_refused(digits):
 def test_evaluation_does_not_depend_on_its_batches(digits, monkeypatch):
     net = engine.build(ResNet(depth=8), digits.shape, 10)
     split = evaluation.Split.of(digits.test, digits, CPU)
-    whole = evaluation.evaluate(net, split, RECIPE, CPU)
+    whole = evaluation.evaluate(net, split, RECIPE).tolist()
     monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 7)
-    assert evaluation.evaluate(net, split, RECIPE, CPU) == pytest.approx(whole, rel=1e-5)
+    assert evaluation.evaluate(net, split, RECIPE).tolist() == pytest.approx(whole, rel=1e-5)
 
 
 def test_images_are_normalised_with_the_training_statistics(digits):
@@ -340,11 +348,11 @@ def header(data):
 
 def test_a_finished_run_is_not_trained_again(digits, tmp_path, capsys):
     store, arm = Store(tmp_path), make_run(digits).arm
-    train_arm(arm, [0, 1], digits, store, CPU)
+    train_arm(arm, [0, 1], Splits.of(digits, CPU), store)
     first = store.rows(arm, [0, 1, 2], header(digits))
     assert [row["seed"] for row in first] == [0, 1]
     assert "cached" not in capsys.readouterr().out
-    train_arm(arm, [0, 1, 2], digits, store, CPU)
+    train_arm(arm, [0, 1, 2], Splits.of(digits, CPU), store)
     assert capsys.readouterr().out.count("cached") == 2
     again = store.rows(arm, [0, 1, 2], header(digits))
     assert again[:2] == first and len(again) == 3
@@ -361,14 +369,14 @@ def test_a_finished_run_is_not_trained_again(digits, tmp_path, capsys):
 
 def test_a_run_without_its_sums_is_not_finished(digits, tmp_path):
     store, run = Store(tmp_path), make_run(digits)
-    train_arm(run.arm, [0], digits, store, CPU)
+    train_arm(run.arm, [0], Splits.of(digits, CPU), store)
     (store.path(run) / "SHA256SUMS").unlink()
     assert store.metrics(run) is None
 
 
 def test_a_changed_default_does_not_pass_for_the_old_run(digits, tmp_path):
     store, run = Store(tmp_path), make_run(digits)
-    train_arm(run.arm, [0], digits, store, CPU)
+    train_arm(run.arm, [0], Splits.of(digits, CPU), store)
     config = store.path(run) / "config.json"
     config.write_text(config.read_text().replace('"momentum": 0.9', '"momentum": 0.8'))
     sums = store.path(run) / "SHA256SUMS"
@@ -382,12 +390,12 @@ def test_weights_give_the_measured_error(digits, tmp_path):
     from safetensors.torch import load_file
 
     store, run = Store(tmp_path), make_run(digits)
-    train_arm(run.arm, [0], digits, store, CPU)
+    train_arm(run.arm, [0], Splits.of(digits, CPU), store)
     (row,) = store.rows(run.arm, [0], header(digits))
     net = engine.build(run.arm.model, digits.shape, 10).to(memory_format=torch.channels_last)
     net.load_state_dict(load_file(store.path(run) / "weights.safetensors"))
     assert (
-        evaluation.evaluate(net, evaluation.Split.of(digits.test, digits, CPU), run.arm.recipe, CPU)[1]
+        evaluation.evaluate(net, evaluation.Split.of(digits.test, digits, CPU), run.arm.recipe)[1].item()
         == row["test_error"]
     )
 
@@ -407,11 +415,12 @@ from ablations.networks import ResNet
 from ablations.data import read
 from ablations.plan import Arm
 from ablations.store import Store
+from ablations.training.evaluation import Splits
 from ablations.training.job import train_arm
 data = read(Path(sys.argv[1]) / "digits")
 recipe = Recipe(epochs=1, batch_size=64, learning_rate=0.05)
 arm = Arm(ResNet(depth=8), recipe, Dataset(title="d", source="digits", validation=60), "d")
-train_arm(arm, [0], data, Store(Path(sys.argv[1])), torch.device("cpu"))
+train_arm(arm, [0], Splits.of(data, torch.device("cpu")), Store(Path(sys.argv[1])))
 heavy = {"torch._dynamo", "torch._inductor", "torchvision", "timm", "sklearn", "pandas", "fvcore"}
 print("imported:", *heavy & set(sys.modules))
 """

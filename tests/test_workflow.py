@@ -72,6 +72,22 @@ def test_histories_match_the_runs(smoke):
     assert set(history["run"]) == set(runs["run"]) and (history.groupby("run")["epoch"].max() == 2).all()
 
 
+def test_the_parts_of_the_wall_time_sum_to_the_whole(smoke):
+    done = ablations("timing", "--suite", "smoke", folder=smoke)
+    assert done.returncode == 0, done.stderr
+    assert "on 2 cores, in 1 invocation" in done.stdout
+    parts = read_table(smoke / "results" / "smoke" / "timing.csv").set_index("part")
+    seconds = parts["core_seconds"]
+    assert (seconds > 0).all()
+    assert seconds.drop("whole").sum() == pytest.approx(seconds["whole"])
+    files = smoke.glob("results/**/benchmarks/**/*.tsv")
+    measured = sum(pd.read_csv(path, sep="\t")["s"].sum() for path in files)
+    assert seconds.drop(["whole", "scheduling"]).sum() == pytest.approx(measured)
+    runs = read_table(smoke / "results" / "smoke" / "depth" / "runs.csv")
+    assert seconds["training"] <= runs["seconds"].sum() + 0.01  # less where seeds train at the same time
+    assert parts["jobs"].dropna().tolist() == [6, 6, 6, 12] and parts["runs"].dropna().tolist() == [12, 12]
+
+
 def test_snakemakes_own_report(smoke):
     snakemake("--config", "suite=smoke", "--report", "provenance.html", folder=smoke)
     assert "verdicts of report" in (smoke / "provenance.html").read_text()

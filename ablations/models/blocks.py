@@ -33,6 +33,11 @@ class Block(Regularised):
         self.gain = None if gain is None else nn.Parameter(torch.full((), gain))
         self.drop_rate, self.drop_mode = drop_rate, drop_mode
 
+    @property
+    def skips_batches(self) -> bool:
+        """Whether stochastic depth skips it for a whole batch at a time."""
+        return self.drop_rate > 0 and self.drop_mode == "batch"
+
     def forward(self, x: Tensor) -> Tensor:
         if self.pre is not None:
             x = self.pre(x)

@@ -8,7 +8,7 @@ from torch import nn
 
 from ablations.models.initialisation import initialise
 from ablations.models.regularisation import Dropout
-from ablations.models.sizes import after, averaged, fitting_stride, pool, scaled
+from ablations.models.sizes import GlobalAverage, after, averaged, fitting_stride, pool, scaled
 from ablations.networks import AlexNet, LeNet, MobileNet
 
 
@@ -98,6 +98,6 @@ def mobilenet(model: MobileNet, shape: tuple[int, int, int], classes: int) -> nn
         else:
             conv(width, block_width, 3, stride)
         width = block_width
-    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+    net = nn.Sequential(*layers, GlobalAverage(), nn.Flatten(), nn.Linear(width, classes))
     initialise(net)
     return net

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ablations.models.initialisation import initialise
 from ablations.models.regularisation import Dropout
+from ablations.models.sizes import GlobalAverage
 from ablations.networks import DenseNet
 
 
@@ -64,7 +65,7 @@ def densenet(model: DenseNet, shape: tuple[int, int, int], classes: int) -> nn.S
         for _ in range(count):
             layers.append(DenseLayer(model, channels))
             channels += model.growth_rate
-    layers += [nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    layers += [nn.BatchNorm2d(channels), nn.ReLU(), GlobalAverage(), nn.Flatten()]
     net = nn.Sequential(*layers, nn.Linear(channels, classes))
     initialise(net)
     return net

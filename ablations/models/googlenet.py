@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ablations.models.initialisation import initialise
 from ablations.models.regularisation import Dropout
-from ablations.models.sizes import after, fitting_stride, pool, scaled
+from ablations.models.sizes import GlobalAverage, after, fitting_stride, pool, scaled
 from ablations.networks import GoogLeNet
 
 # Channels of the modules 3a to 5b (table 1): 1x1, 3x3 reduced, 3x3, 5x5 reduced, 5x5, 1x1 after the pooling.
@@ -82,7 +82,7 @@ def googlenet(model: GoogLeNet, shape: tuple[int, int, int], classes: int) -> nn
             channels = [scaled(each, model.multiplier) for each in module]
             layers.append(Inception(width, *channels))
             width = channels[0] + channels[2] + channels[4] + channels[5]
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    layers += [GlobalAverage(), nn.Flatten()]
     layers += [Dropout(model.dropout)] if model.dropout else []
     net = nn.Sequential(*layers, nn.Linear(width, classes))
     initialise(net)

@@ -52,8 +52,11 @@ def keep_factor(rate: float, mode: str, x: Tensor) -> float | Tensor | None:
     return torch.empty(len(x), 1, 1, 1, device=x.device, dtype=x.dtype).bernoulli_(1 - rate) / (1 - rate)
 
 
-def set_active(net: nn.Module, active: bool) -> None:
-    """Turn all dropping of a network on or off."""
-    for module in net.modules():
-        if isinstance(module, Regularised):
-            module.active = active
+def set_active(net: nn.Module, active: bool) -> bool:
+    """Turn all dropping of a network on or off. Whether that changed anything."""
+    changed = [
+        module for module in net.modules() if isinstance(module, Regularised) and module.active != active
+    ]
+    for module in changed:
+        module.active = active
+    return bool(changed)

@@ -7,6 +7,7 @@ from torch import nn
 
 from ablations.models.blocks import Bias, Block, activation, block, conv
 from ablations.models.initialisation import fixup, he, identity, initialise, small, xavier
+from ablations.models.sizes import GlobalAverage
 from ablations.models.weights import factorise
 from ablations.networks import EXPANSION, ResNet
 
@@ -33,7 +34,7 @@ def resnet(model: ResNet, shape: tuple[int, int, int], classes: int) -> nn.Seque
             width = stage_width * EXPANSION.get(model.block, 1)
     if model.order in ("pre", "relu_only_pre"):  # what the next block would have begun with
         layers.append(activation(model, "nr" if model.order == "pre" else "r", width))
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    layers += [GlobalAverage(), nn.Flatten()]
     layers += [Bias()] if model.initialisation == "fixup" else []
     net = nn.Sequential(*layers, nn.Linear(width, classes))
     initialise(net, {"xavier": xavier, "small": small}.get(model.initialisation, he))

@@ -3,7 +3,8 @@ shrink the image. A pooling is left out then, a convolution takes stride 1. And 
 
 from __future__ import annotations
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 SMALLEST = 2  # pixels of height and width
 Size = tuple[int, int]
@@ -22,11 +23,21 @@ def after(size: Size, kernel: int, stride: int = 1, padding: int = 0, ceil: bool
     return height, width
 
 
+class GlobalAverage(nn.Module):
+    """The mean over all pixels of each channel: [n, c, h, w] to [n, c, 1, 1]. As a pooling over the whole image its
+    gradient keeps the layout of x, where that of a mean does not, and what reads it next is many times slower."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, x.shape[2:])
+
+
 def averaged(size: Size, largest: int) -> tuple[list[nn.Module], Size]:
     """An average down to at most `largest` pixels a side, and the size after it; no layer where that changes nothing
     (its backward pass is not deterministic on CUDA)."""
     smaller = (min(size[0], largest), min(size[1], largest))
-    return ([] if smaller == size else [nn.AdaptiveAvgPool2d(smaller)]), smaller
+    if smaller == size:
+        return [], smaller
+    return [GlobalAverage() if smaller == (1, 1) else nn.AdaptiveAvgPool2d(smaller)], smaller
 
 
 def fitting_stride(size: Size, kernel: int, stride: int, padding: int) -> int:

@@ -17,7 +17,7 @@ from ablations.training.rand_augment import OPERATIONS, factors, motions, pixels
 
 @dataclass(frozen=True)
 class Draws:
-    """What chance decides for n images; None is what the recipe does without. Sliced by batches, or partners
+    """What chance decides for n images; None is what the recipe does without. Cut by batches, or partners
     would lie outside."""
 
     operations: Tensor | None = None  # of RandAugment, int64 [n, k]
@@ -30,8 +30,10 @@ class Draws:
     shares: Tensor | None = None  # lambda, what is left of the image itself, float32 [n], one value a batch
     boxes: Tensor | None = None  # of CutMix, first row and column, those after the last, int64 [n, 4]
 
-    def __getitem__(self, index: slice) -> Draws:
-        return Draws(*(value if value is None else value[index] for value in vars(self).values()))
+    @property
+    def present(self) -> dict[str, Tensor]:
+        """What the recipe does not do without."""
+        return {name: values for name, values in vars(self).items() if values is not None}
 
     @classmethod
     def of(
@@ -40,11 +42,10 @@ class Draws:
         recipe: Recipe,
         shape: tuple[int, int, int],
         streams: Callable[[str], torch.Generator],
-        device: torch.device,
     ) -> Draws:
-        """The draws of an epoch of n images of a shape (c, h, w), made at once on the CPU and moved to the
-        device; mixing is drawn for full batches only. Each augmentation draws from a stream of its own, so
-        that none changes the others, and the stream goes on from epoch to epoch."""
+        """The draws of an epoch of n images of a shape (c, h, w), on the CPU; mixing is drawn for full batches
+        only. Each augmentation draws from a stream of its own, so that none changes the others, and the stream
+        goes on from epoch to epoch."""
         size = shape[1:]
         draws: dict[str, Tensor] = {}
         if recipe.rand_augment:
@@ -64,7 +65,7 @@ class Draws:
             draws["holes"] = torch.stack([torch.randint(s, (n,), generator=generator) for s in size], 1)
         if recipe.mixup or recipe.cutmix:
             draws |= mixing(n // recipe.batch_size, recipe, size, streams("mixing"))
-        return cls(**{name: values.to(device) for name, values in draws.items()})
+        return cls(**draws)
 
 
 def mixing(

@@ -8,6 +8,7 @@ import torch
 
 from ablations.errors import UserError
 from ablations.training.lease import visible_devices
+from ablations.training.memory import keep_memory
 
 
 def leasable(name: str) -> list[str]:
@@ -19,6 +20,9 @@ def use(name: str, threads: int, leased: str | None = None) -> torch.device:
     """The device called `auto`, `cpu`, `cuda` or `cuda:N`, and the processor threads to use beside it. A leased
     device is the only one that CUDA sees. UserError where there is no such device."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA
+    # What deterministic algorithms turn on to show reads of memory that nothing wrote: a tenth of a step's time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    keep_memory()
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, in convolutions too
     if name == "auto":
@@ -35,4 +39,7 @@ def use(name: str, threads: int, leased: str | None = None) -> torch.device:
         raise UserError(
             f"device {name} asked for, but torch {torch.__version__} sees no CUDA device; try --device cpu"
         )
+    if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(device)
     return device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,22 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from ablations.config import Recipe
-from ablations.data import Prepared
 from ablations.errors import UserError
 from ablations.models import build
+from ablations.models.blocks import Block
 from ablations.models.regularisation import set_active
 from ablations.plan import Run
 from ablations.training.augmentation import Draws, augment
 from ablations.training.checkpoint import Checkpoints
 from ablations.training.evaluation import (
-    Split,
+    Splits,
     autocast,
     average_statistics,
     evaluate,
     gradient_norm,
     sparsity,
 )
+from ablations.training.feed import Feed
+from ablations.training.lane import side_by_side
+from ablations.training.memory import peak_mb, reset_peak
 from ablations.training.optimiser import Optimiser
+from ablations.training.replay import Replayed
 from ablations.training.schedule import learning_rate
 from ablations.training.state import Best, State
 from ablations.training.streams import Streams, stream_seed
@@ -35,11 +39,13 @@ from ablations.training.streams import Streams, stream_seed
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run leaves: metrics (errors in percent, losses in nats), a history row an epoch, the last weights."""
+    """What a run leaves: metrics (errors in percent, losses in nats), a history row an epoch, the last weights, and
+    how its steps were executed."""
 
     metrics: dict[str, Any]
     history: list[dict[str, float]]
     weights: dict[str, Tensor]
+    steps: str
 
 
 @contextlib.contextmanager
@@ -53,78 +59,111 @@ def denormals_as_zero() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-@denormals_as_zero()
 def train(
     run: Run,
-    data: Prepared,
-    device: torch.device,
-    report: Callable[[dict[str, float]], None],
+    splits: Splits,
+    report: Callable[[dict[str, float]], None] = lambda row: None,
     checkpoints: Checkpoints | None = None,
 ) -> Trained:
+    """Train a run by itself; see `course`."""
+    with denormals_as_zero():
+        (trained,) = side_by_side([course(run, splits, report, checkpoints)], splits.device)
+    return trained
+
+
+def course(
+    run: Run,
+    splits: Splits,
+    report: Callable[[dict[str, float]], None],
+    checkpoints: Checkpoints | None = None,
+) -> Generator[None, None, Trained]:
     """Train a run, from its checkpoint where there is one, and read the test split once, after the last epoch, with
-    the last weights (with a `patience`, those of the lowest validation error).
+    the last weights (with a `patience`, those of the lowest validation error). Pauses after each step, so that
+    others can train beside it.
 
     `report` is called with each row of the history as it is made. A loss or gradient that is not finite ends the
     run: its status is `diverged`, its losses and errors are those of guessing, whatever came before. Raises
     UserError where the batch does not fit, Interrupted where a signal has ended the training; its checkpoint is
     written then."""
-    recipe = run.arm.recipe
-    steps = len(data.train) // recipe.batch_size  # full batches only; the next epoch mixes anew
-    if steps == 0:
+    recipe, data, device = run.arm.recipe, splits.data, splits.device
+    if recipe.batch_size > len(data.train):
         raise UserError(f"batch_size {recipe.batch_size} is more than the {len(data.train)} training images")
+    # Not use_deterministic_algorithms, which imports the compiler: 4 s.
+    torch.set_deterministic_debug_mode("error" if recipe.deterministic else "default")
+    torch.backends.cudnn.benchmark = not recipe.deterministic
+    reset_peak(device)
 
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 4 s
-    state = begin(run, data, device)
+    state = begin(run, splits)
     net, optimiser, streams, clock = state.net, state.optimiser, state.streams, state.clock
-    train_split, validation_split = (
-        Split.of(images, data, device) for images in (data.train, data.validation)
-    )
+    train_split = splits.train
     if recipe.random_labels:
         train_split = train_split.relabelled(recipe.random_labels, len(data.classes), streams("labels"))
     # As many training as validation images for the history; the final metrics take all of them.
-    watched_split = train_split.first(len(data.validation))
+    watched_split = train_split.first(len(splits.validation))
+    feed = Feed(train_split, recipe.batch_size)
+    forward = torch.compile(net) if recipe.compile else net
     if checkpoints and (snapshot := checkpoints.load(device)):
         state.restore(snapshot)
 
+    def take_step() -> None:
+        batch = feed.next()
+        images, targets = augment(batch.raw, batch.labels, batch.draws, recipe, *train_split.scale)
+        with autocast(recipe, device):
+            loss = targets.loss(forward(images).float())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step(batch.rate)
+        state.total_loss += loss.detach()
+
+    def watch() -> list[Tensor]:
+        return [evaluate(net, split, recipe) for split in (watched_split, splits.validation)]
+
+    step = Replayed(take_step, device, obstacle(net))
+    watched = Replayed(watch, device, None if splits.resident else "the images are not on the device")
+
     while state.epoch <= recipe.epochs and not over(state, recipe):
         streams.mark()
-        order = torch.randperm(len(data.train), generator=streams("order")).to(device)
-        draws = Draws.of(len(data.train), recipe, data.shape, streams, device)
-        clock.start_steps()
+        order = torch.randperm(len(data.train), generator=streams("order"))
+        draws = Draws.of(len(data.train), recipe, data.shape, streams)
+        before = (state.epoch - 1) * feed.steps
+        rates = [learning_rate(recipe, before + batch, feed.steps) for batch in range(feed.steps)]
+        feed.begin(order, draws, rates, state.batch)
         net.train()
-        set_active(net, recipe.regularise_from <= (state.epoch - 1) / recipe.epochs < recipe.regularise_until)
-        for batch in range(state.batch, steps):
+        if set_active(
+            net, recipe.regularise_from <= (state.epoch - 1) / recipe.epochs < recipe.regularise_until
+        ):
+            step.forget()
+        clock.start_steps()
+        for batch in range(state.batch, feed.steps):
             if checkpoints and checkpoints.due():
                 state.batch = batch
                 clock.stop_steps()
                 checkpoints.save(state.snapshot())
                 clock.start_steps()
-            rate = learning_rate(recipe, (state.epoch - 1) * steps + batch, steps)
-            chosen = slice(batch * recipe.batch_size, (batch + 1) * recipe.batch_size)
-            images, targets = augment(*train_split[order[chosen]], draws[chosen], recipe, *train_split.scale)
-            with autocast(recipe, device):
-                loss = targets.loss(net(images).float())
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step(rate)
-            state.total_loss += loss.detach()
-        running_loss = state.total_loss.item() / steps  # no step waits for the device, only the epoch's end
+            feed.present(batch)
+            step()
+            feed.fetch(batch + 1)
+            yield
+        running_loss = (
+            state.total_loss.item() / feed.steps
+        )  # no step waits for the device, only the epoch's end
         clock.stop_steps()
 
-        train_loss, train_error = evaluate(net, watched_split, recipe, device)
-        validation_loss, validation_error = evaluate(net, validation_split, recipe, device)
+        scores = watched()
+        yield
+        (train_loss, train_error), (validation_loss, validation_error) = (score.tolist() for score in scores)
         row = {
             "epoch": state.epoch,
-            "step": state.epoch * steps,
-            "learning_rate": rate,
+            "step": state.epoch * feed.steps,
+            "learning_rate": rates[-1],
             "running_loss": running_loss,  # mean over the epoch's batches, augmented, weights still moving
             "train_loss": train_loss,
             "train_error": train_error,
             "validation_loss": validation_loss,
             "validation_error": validation_error,
             "gradient_norm": gradient_norm(net),  # of the epoch's last batch
-            "images_per_second": steps * recipe.batch_size / clock.epoch,
-            "seconds": clock.run,
+            "images_per_second": feed.steps * recipe.batch_size / clock.epoch,
+            "seconds": clock.tick(),
         }
         state.history.append(row)
         report(row)
@@ -136,14 +175,14 @@ def train(
     if best is not None:
         net.load_state_dict(best.weights)
     if recipe.norm_statistics == "pass":
-        average_statistics(net, train_split, recipe, device)
+        average_statistics(net, train_split, recipe)
     diverged = not finite(history[-1])
     measured: dict[str, float] = {}
-    for name, split in (("train", train_split), ("validation", validation_split), ("test", None)):
+    for name, split in (("train", train_split), ("validation", splits.validation), ("test", None)):
         # The test images are touched here and nowhere else, and not at all where there is nothing to measure.
         loss = error = math.nan
         if not diverged:
-            loss, error = evaluate(net, split or Split.of(data.test, data, device), recipe, device)
+            loss, error = evaluate(net, split or splits.test, recipe).tolist()
             diverged = not math.isfinite(loss)
         measured |= {f"{name}_loss": loss, f"{name}_error": error}
     if diverged:
@@ -154,21 +193,35 @@ def train(
         "status": "diverged" if diverged else "finished",
         "epochs_trained": len(history),
         "measured_epoch": best.epoch if best else len(history),  # whose weights the metrics are of
-        "images_per_second": len(history) * steps * recipe.batch_size / clock.steps,
+        "images_per_second": len(history) * feed.steps * recipe.batch_size / clock.steps,
         **measured,
         "sparsity": sparsity(net),
+        "peak_memory_mb": peak_mb(device),
         "seconds": clock.tick(),
     }
-    return Trained(metrics, history, {name: value.cpu().contiguous() for name, value in copy_of(net).items()})
+    weights = {name: value.cpu().contiguous() for name, value in copy_of(net).items()}
+    return Trained(metrics, history, weights, step.how)
 
 
-def begin(run: Run, data: Prepared, device: torch.device) -> State:
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+def begin(run: Run, splits: Splits) -> State:
     """A run before its first step: everything from its seed."""
+    data, device, recipe = splits.data, splits.device, run.arm.recipe
     torch.manual_seed(stream_seed(run.seed, "initialisation"))
-    net = build(run.arm.model, data.shape, len(data.classes)).to(device, memory_format=torch.channels_last)
+    net = build(run.arm.model, data.shape, len(data.classes))
+    net = net.to(device, memory_format=LAYOUTS[recipe.memory_format])
     torch.manual_seed(stream_seed(run.seed, "dropout"))
-    optimiser = Optimiser(net.parameters(), run.arm.recipe)
+    optimiser = Optimiser(net.parameters(), recipe)
     return State(net, optimiser, Streams(run.seed), total_loss=torch.zeros((), device=device))
+
+
+def obstacle(net: nn.Module) -> str | None:
+    """Why a step of this network cannot be captured; None where nothing is known to be in the way."""
+    if any(isinstance(module, Block) and module.skips_batches for module in net.modules()):
+        return "stochastic depth draws on the processor which blocks a batch skips, and saves their time"
+    return None
 
 
 def over(state: State, recipe: Recipe) -> bool:

@@ -1,36 +1,37 @@
-"""A training job: those runs of an arm that the store lacks, one after another."""
+"""A training job: those runs of an arm that the store lacks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 import safetensors.torch
 import torch
 
-from ablations.data import Prepared
 from ablations.errors import Interrupted, UserError
 from ablations.files import set_aside
 from ablations.plan import Arm, Run
 from ablations.progress import Progress
 from ablations.store import Damaged, Store
 from ablations.training.checkpoint import Checkpoints, Signals
-from ablations.training.engine import train
+from ablations.training.engine import course, denormals_as_zero
 from ablations.training.environment import environment
+from ablations.training.evaluation import Splits
+from ablations.training.lane import side_by_side
 
 
-def train_arm(arm: Arm, seeds: Iterable[int], data: Prepared, store: Store, device: torch.device) -> None:
-    """Train the runs of an arm that are missing or damaged, each from its checkpoint where there is one, and tell
-    of each. Raises Interrupted where a signal ends it."""
-    with Signals():
-        for seed in seeds:
-            train_seed(Run(arm, seed, data.fingerprint), data, store, device)
-            if Signals.received is not None:  # it came after the last step
-                raise Interrupted(Signals.received)
+def train_arm(arm: Arm, seeds: Iterable[int], splits: Splits, store: Store, at_once: int = 1) -> None:
+    """Train the runs of an arm that are missing or damaged, up to `at_once` at a time, each from its checkpoint
+    where there is one, and tell of each. Raises Interrupted where a signal ends it."""
+    courses = (train_seed(Run(arm, seed, splits.data.fingerprint), splits, store, at_once) for seed in seeds)
+    with Signals(), denormals_as_zero():
+        side_by_side(courses, splits.device, at_once)
+        if Signals.received is not None:  # it came after the last step
+            raise Interrupted(Signals.received)
 
 
-def train_seed(run: Run, data: Prepared, store: Store, device: torch.device) -> None:
-    """Train a run if the store lacks it."""
-    arm, seed = run.arm, run.seed
+def train_seed(run: Run, splits: Splits, store: Store, at_once: int) -> Generator[None, None, None]:
+    """Train a run if the store lacks it, pausing after each step."""
+    arm, seed, device = run.arm, run.seed, splits.device
     try:
         metrics = store.verified(run)
     except Damaged as error:
@@ -44,14 +45,15 @@ def train_seed(run: Run, data: Prepared, store: Store, device: torch.device) -> 
     progress = Progress(f"{arm.name} seed {seed}", arm.recipe.epochs)
     checkpoints = Checkpoints(store.path(run))
     try:
-        trained = train(run, data, device, progress, checkpoints)
+        trained = yield from course(run, splits, progress, checkpoints)
     except (torch.OutOfMemoryError, MemoryError) as error:
         first_line = str(error).partition("\n")[0]
         raise UserError(
             f"{arm.name}, batch_size {arm.recipe.batch_size}, on {device}: out of memory ({first_line}). "
-            "Give a smaller batch_size or network, or let fewer runs share the device (--runs-per-gpu)"
+            "Give a smaller batch_size or network, or let fewer runs share the device (--at-once, --runs-per-gpu)"
         ) from None
     weights = safetensors.torch.save(trained.weights)
-    store.save(run, trained.metrics, trained.history, weights, environment(device))
+    where = {**environment(device), "at_once": at_once, "steps": trained.steps}
+    store.save(run, trained.metrics, trained.history, weights, where)
     checkpoints.clear()
     progress.finish(trained.metrics)

@@ -23,8 +23,8 @@ class Optimiser:
         self.recipe = recipe
         self.update = {"sgd": SGD, "adam": Adam}[recipe.optimiser](self.parameters, recipe)
 
-    def step(self, learning_rate: float) -> None:
-        """Update every parameter that has a gradient; those of a block that stochastic depth skipped have none
+    def step(self, learning_rate: Tensor) -> None:
+        """Update, at a rate [] on the device, every parameter that has a gradient; those of a block that stochastic depth skipped have none
         and stay as they are."""
         moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
         weights = [self.parameters[i].detach() for i in moved]
@@ -56,7 +56,7 @@ class SGD:
         self.options = {"momentum": recipe.momentum, "nesterov": recipe.nesterov, "dampening": 0.0}
 
     def __call__(
-        self, moved: list[int], weights: list[Tensor], gradients: list[Tensor], rate: float, l2: float
+        self, moved: list[int], weights: list[Tensor], gradients: list[Tensor], rate: Tensor, l2: float
     ):
         momenta = [self.momenta[i] for i in moved]
         options = {"fused": True, "maximize": False, "lr": rate, "weight_decay": l2}
@@ -74,7 +74,7 @@ class Adam:
         self.options = {"beta1": recipe.momentum, "beta2": 0.999, "eps": 1e-8, "amsgrad": False}
 
     def __call__(
-        self, moved: list[int], weights: list[Tensor], gradients: list[Tensor], rate: float, l2: float
+        self, moved: list[int], weights: list[Tensor], gradients: list[Tensor], rate: Tensor, l2: float
     ):
         state = ([each[i] for i in moved] for each in (self.first, self.second))
         steps = [self.steps[i] for i in moved]

@@ -6,6 +6,8 @@ rule cost:
         "results/{suite}/{study}/cost.csv",
     log:
         "results/{suite}/logs/cost/{study}.log",
+    benchmark:
+        "results/{suite}/benchmarks/cost/{study}.tsv"
     conda:
         "../envs/ablations.yaml"
     resources:
@@ -33,10 +35,13 @@ rule collect:
         history="results/{suite}/{study}/history.csv",
     log:
         "results/{suite}/logs/collect/{study}.log",
+    benchmark:
+        "results/{suite}/benchmarks/collect/{study}.tsv"
     conda:
         "../envs/ablations.yaml"
     params:
         arms=arms,
+        target=lambda wildcards: plan.studies[wildcards.study].target_error,
         code=code("collect.py", "store.py", "networks.py"),
     message:
         "Collecting the runs of {wildcards.study}"

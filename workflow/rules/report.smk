@@ -13,6 +13,8 @@ rule figures:
         ),
     log:
         "results/{suite}/logs/figures/{study}.log",
+    benchmark:
+        "results/{suite}/benchmarks/figures/{study}.tsv"
     conda:
         "../envs/ablations.yaml"
     params:
@@ -38,6 +40,8 @@ rule verdicts:
         ),
     log:
         "results/{suite}/logs/verdicts/{name}.log",
+    benchmark:
+        "results/{suite}/benchmarks/verdicts/{name}.tsv"
     conda:
         "../envs/ablations.yaml"
     params:
@@ -79,6 +83,8 @@ rule report:
         ),
     log:
         "results/{suite}/logs/report/{name}.log",
+    benchmark:
+        "results/{suite}/benchmarks/report/{name}.tsv"
     conda:
         "../envs/ablations.yaml"
     params:

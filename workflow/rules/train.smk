@@ -9,6 +9,9 @@ rule train:
         "results/{suite}/logs/train/{job}.log",
     benchmark:
         "results/{suite}/benchmarks/train/{job}.tsv"
+    # A job that a signal has ended goes on from its checkpoint; Snakemake retries whatever the exit status is. On a
+    # cluster only the process that submits retries: the one inside a job would multiply the attempts.
+    retries: 2 * workflow.is_main_process
     conda:
         "../envs/ablations.yaml"
     threads: 1

@@ -1,0 +1,74 @@
+"""Which memory format is faster for which network: a short timing of both. The choice is written into a study's or
+suite's recipe (`memory_format`), since it changes rounding and so belongs to a run's identity."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ablations.plan import Arm, Run
+from ablations.training.engine import course, denormals_as_zero
+from ablations.training.evaluation import Splits
+
+FORMATS = ("channels_last", "contiguous")
+WARM_UP = 4  # steps that do not count; on a GPU the last of them captures
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of a training step of a network, the median of several, in both memory formats."""
+
+    network: str
+    arm: str  # its id
+    batch_size: int
+    precision: str
+    channels_last: float
+    contiguous: float
+
+    @property
+    def faster(self) -> str:
+        """The format whose step is shorter."""
+        return min(FORMATS, key=lambda name: getattr(self, name))
+
+    def __str__(self) -> str:
+        gain = max(self.channels_last, self.contiguous) / min(self.channels_last, self.contiguous)
+        return (
+            f"{self.network:<20} batch {self.batch_size:<4} {self.precision}  channels_last {self.channels_last:8.2f} ms  "
+            f"contiguous {self.contiguous:8.2f} ms  {self.faster} is {gain:.2f} times as fast"
+        )
+
+
+def measure(
+    arms: list[Arm], splits: dict[str, Splits], steps: int, tell: Callable[[Timing], None]
+) -> list[Timing]:
+    """The steps of each arm's network timed in both formats in turn, `steps` times; `splits` by data key."""
+    timings = []
+    for arm in arms:
+        milliseconds = dict(zip(FORMATS, in_turn(arm, splits[arm.data_key], steps), strict=True))
+        recipe = arm.recipe
+        timings.append(Timing(arm.name, arm.id, recipe.batch_size, recipe.precision, **milliseconds))
+        tell(timings[-1])
+    return timings
+
+
+def in_turn(arm: Arm, splits: Splits, steps: int) -> list[float]:
+    """Median milliseconds of a step in each format. More epochs than planned, so that there are enough steps."""
+    courses = []
+    for name in FORMATS:
+        recipe = arm.recipe.model_copy(update={"memory_format": name, "epochs": WARM_UP + steps})
+        same = Arm(arm.model, recipe, arm.dataset, arm.dataset_name)
+        courses.append(course(Run(same, 0, splits.data.fingerprint), splits, lambda row: None))
+    taken: list[list[float]] = [[], []]
+    with denormals_as_zero():
+        for _ in range(WARM_UP + steps):
+            for each, times in zip(courses, taken, strict=True):
+                started = time.perf_counter()
+                next(each)
+                if splits.device.type == "cuda":
+                    torch.cuda.synchronize(splits.device)
+                times.append(1000 * (time.perf_counter() - started))
+    return [statistics.median(times[WARM_UP:]) for times in taken]
