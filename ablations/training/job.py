@@ -44,6 +44,7 @@ def train_seed(run: Run, splits: Splits, store: Store, at_once: int) -> Generato
         return
     progress = Progress(f"{arm.name} seed {seed}", arm.recipe.epochs)
     checkpoints = Checkpoints(store.path(run))
+    checkpoints.folder.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before training
     try:
         trained = yield from course(run, splits, progress, checkpoints)
     except (torch.OutOfMemoryError, MemoryError) as error:
