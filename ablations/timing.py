@@ -87,8 +87,7 @@ def other_jobs(plan: Plan) -> Iterator[TimedJob]:
     files += sorted(layout.benchmarks(plan.suite_name).glob("*/*.tsv"))
     for path in files:
         rule = path.parent.name
-        span = read_span(path)
-        if rule != "train" and span is not None:
+        if rule != "train" and (span := read_span(path)) is not None:
             yield TimedJob(f"{rule} {path.stem}", span)
 
 
@@ -151,7 +150,7 @@ def length(spans: Iterable[Span]) -> float:
 
 
 def invocations(jobs: list[TimedJob]) -> list[Span]:
-    """When Snakemake was at work."""
+    """When Snakemake was at work, from the start of a first job to the end of a last one: without its own start-up."""
     return merged((job.span for job in jobs), PAUSE)
 
 
@@ -170,14 +169,14 @@ def split(jobs: list[TimedJob], cores: int) -> list[dict[str, Any]]:
     others = [job for job in jobs if job.trained is None]
     runs = sum(len(job.trained) for job in training)
     whole = cores * length(invocations(jobs))
-    trained = sum(job.threads * job.training for job in training)
-    startup = sum(job.threads * job.seconds for job in training) - trained
+    trained_for = sum(job.threads * job.training for job in training)
+    startup = sum(job.threads * job.seconds for job in training) - trained_for
     tables = sum(job.threads * job.seconds for job in others)
     parts = (
-        ("training", trained, sum(job.trained != () for job in training), runs),
+        ("training", trained_for, sum(job.trained != () for job in training), runs),
         ("start-up", startup, len(training), None),
         ("tables, figures, report", tables, len(others), None),
-        ("scheduling", whole - trained - startup - tables, None, None),
+        ("scheduling", whole - trained_for - startup - tables, None, None),
         ("whole", whole, len(jobs), runs),
     )
     return [
