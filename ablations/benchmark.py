@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -75,7 +76,9 @@ def compare(
                 ways[name] = partial(engine, batches, "bf16", device, seeds)
         together = (2, 4, 8) if device.type == "cuda" else (torch.get_num_threads(),)
         for count in together:
-            pool = stack.enter_context(ProcessPoolExecutor(count, multiprocessing.get_context("spawn")))
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(count, context, meet_at, (context.Barrier(count),))
+            stack.enter_context(pool)
             for precision in ("bf16",) if device.type == "cuda" else ("fp32", "bf16"):
                 name = f"this engine, {precision}, {count} runs of one thread"
                 ways[name] = partial(processes, pool, count, batches, precision, device)
@@ -93,13 +96,18 @@ def compare(
 
 
 def engine(
-    batches: int, precision: str, device: torch.device, seeds: int = 1, compile: bool = False
+    batches: int,
+    precision: str,
+    device: torch.device,
+    seeds: int = 1,
+    compile: bool = False,
+    after_epoch: Callable[[dict[str, float]], object] = lambda row: None,
 ) -> float:
     """Images a second in the last epoch, of all seeds that train at once."""
     data = random_images(batches)
     recipe = RECIPE.model_copy(update={"precision": precision, "compile": compile})
     arm, splits = Arm(MODEL, recipe, DATASET, "random"), Splits.of(data, device)
-    courses = (course(Run(arm, seed, "random"), splits, lambda row: None) for seed in range(seeds))
+    courses = (course(Run(arm, seed, "random"), splits, after_epoch) for seed in range(seeds))
     with denormals_as_zero():
         trained = side_by_side(courses, device, seeds)
     return sum(each.history[-1]["images_per_second"] for each in trained)
@@ -112,9 +120,24 @@ def processes(
     return sum(pool.map(alone, *([value] * count for value in (batches, precision, str(device)))))
 
 
+# In a process of a pool: where all of them wait for each other, so that they train at the same time.
+meeting: threading.Barrier
+
+
+def meet_at(barrier: threading.Barrier) -> None:
+    """Set the meeting point of a process of a pool."""
+    global meeting
+    meeting = barrier
+
+
 def alone(batches: int, precision: str, device: str) -> float:
-    """The speed of the engine in a process of the pool."""
-    return engine(batches, precision, use(device, 1))
+    """The speed of the engine in a process of the pool, from the moment at which all have trained an epoch."""
+
+    def wait(row: dict[str, float]) -> None:
+        if row["epoch"] < RECIPE.epochs:
+            meeting.wait(timeout=600)  # seconds; else one that fails would hold up the others for ever
+
+    return engine(batches, precision, use(device, 1), after_epoch=wait)
 
 
 def usual_loop(data: Prepared, workers: int, device: torch.device) -> float:

@@ -203,7 +203,7 @@ COLUMNS = {
     "study", "network", "run", "arm", "seed", "status", "epoch", "step", "seconds", "epochs_trained", "measured_epoch",
     "peak_memory_mb", "seconds_to_target", "macs", "norm_ops", "parameters", "activations",
     "train_images", "validation_images", "test_images",
-    "device", "threads", "torch", "python", "packages", "commit", "dirty",
+    "device", "threads", "execution", "at_once", "torch", "python", "packages", "commit", "dirty",
 }  # fmt: skip
 METRICS = {
     "train_error": "training error (%)",

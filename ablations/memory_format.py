@@ -13,6 +13,7 @@ import torch
 from ablations.plan import Arm, Run
 from ablations.training.engine import course, denormals_as_zero
 from ablations.training.evaluation import Splits
+from ablations.training.lane import Lane
 
 FORMATS = ("channels_last", "contiguous")
 WARM_UP = 4  # steps that do not count; on a GPU the last of them captures
@@ -56,18 +57,22 @@ def measure(
 
 
 def in_turn(arm: Arm, splits: Splits, steps: int) -> list[float]:
-    """Median milliseconds of a step in each format. More epochs than planned, so that there are enough steps."""
+    """Median milliseconds of a step in each format. More epochs than planned, so that there are enough steps; at a
+    rate at which none diverges."""
+    changes = {"epochs": WARM_UP + steps, "learning_rate": 1e-9, "patience": None}
     courses = []
     for name in FORMATS:
-        recipe = arm.recipe.model_copy(update={"memory_format": name, "epochs": WARM_UP + steps})
+        recipe = arm.recipe.model_copy(update={**changes, "memory_format": name})
         same = Arm(arm.model, recipe, arm.dataset, arm.dataset_name)
         courses.append(course(Run(same, 0, splits.data.fingerprint), splits, lambda row: None))
+    lanes = [Lane(splits.device) for _ in FORMATS]
     taken: list[list[float]] = [[], []]
     with denormals_as_zero():
         for _ in range(WARM_UP + steps):
-            for each, times in zip(courses, taken, strict=True):
+            for each, lane, times in zip(courses, lanes, taken, strict=True):
                 started = time.perf_counter()
-                next(each)
+                with lane:
+                    next(each)
                 if splits.device.type == "cuda":
                     torch.cuda.synchronize(splits.device)
                 times.append(1000 * (time.perf_counter() - started))

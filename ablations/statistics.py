@@ -112,6 +112,8 @@ def compare(planned: PlannedStudy, name: str, claim: Claim, runs: pd.DataFrame) 
         return Verdict(
             planned.name, name, "not tested", f"{len(arm)} and {len(than)} runs; 2 of each are needed"
         )
+    if claim.metric == "images_per_second" and (ways := differently_executed(planned, runs, claim)):
+        return Verdict(planned.name, name, "not tested", f"the speed of runs executed differently: {ways}")
     difference = welch(arm, than, resolution(runs, claim.metric))
     p = (difference.p_above(0), difference.p_below(claim.margin))
     p_for, p_against = p if claim.kind == "greater" else reversed(p)
@@ -156,6 +158,16 @@ def values(planned: PlannedStudy, runs: pd.DataFrame, levels: dict[str, Scalar],
 def of_arm(planned: PlannedStudy, runs: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
     """The rows of the arm at these levels."""
     return runs[(runs[list(planned.factors)].astype(str) == pd.Series(planned.levels(key))).all(axis=1)]
+
+
+EXECUTION = ["device", "threads", "execution", "at_once"]
+
+
+def differently_executed(planned: PlannedStudy, runs: pd.DataFrame, claim: Claim) -> str:
+    """How the runs of a claim's two arms were executed, where that was not the same for all of them."""
+    sides = (of_arm(planned, runs, *planned.select(levels)) for levels in (claim.arm, claim.than))
+    ways = pd.concat(sides)[EXECUTION].drop_duplicates()
+    return "" if len(ways) == 1 else "; ".join(", ".join(map(str, way)) for way in ways.to_numpy())
 
 
 def resolution(runs: pd.DataFrame, metric: str) -> float:

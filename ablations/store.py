@@ -18,7 +18,10 @@ from ablations.plan import Arm, Run
 
 SUMS = "SHA256SUMS"
 # Columns of the table of runs that come from a run's environment.
-ENVIRONMENT = ("device", "threads", "torch", "python", "packages", "commit", "dirty")
+ENVIRONMENT = (
+    *("device", "threads", "execution", "at_once"),
+    *("torch", "python", "packages", "commit", "dirty"),
+)
 
 
 # What a finished run's folder holds beside SHA256SUMS.
@@ -92,7 +95,6 @@ class Store:
                 where = json.loads(self.file(run.id, "environment.json"))
                 sizes = {f"{name}_images": count for name, count in header.sizes.items()}
                 told = {column: where.get(column) for column in ENVIRONMENT}
-                metrics = {"peak_memory_mb": None, **metrics}  # runs from before it was measured lack it
                 rows.append({"run": run.id, "arm": arm.id, "seed": seed, **metrics, **sizes, **told})
         return rows
 

@@ -105,7 +105,7 @@ def in_a_process(work):
 
 def test_killed_25_times_a_run_ends_as_if_it_had_not_been(digits, tmp_path, monkeypatch):
     torch.set_num_threads(1)
-    whole = arm(epochs=40)
+    whole = arm(epochs=80)
     expected = undisturbed(whole, digits, tmp_path / "undisturbed")
     every(0.02, monkeypatch)
     store, chance, resumed = Store(tmp_path / "killed"), random.Random(0), 0
@@ -117,7 +117,7 @@ def test_killed_25_times_a_run_ends_as_if_it_had_not_been(digits, tmp_path, monk
 
     for _ in range(25):
         child = in_a_process(work)
-        time.sleep(chance.uniform(0.02, 0.25))
+        time.sleep(chance.uniform(0.02, 0.2))
         os.kill(child, signal.SIGKILL)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL  # it was still at work
         resumed += (folder / GENERATIONS[0]).exists()
@@ -173,6 +173,7 @@ def test_a_signal_after_the_last_step_keeps_the_run_and_stops_before_the_next(di
     with pytest.raises(Interrupted):
         train_arm(one, [0, 1], Splits.of(digits, CPU), store)
     assert [row["seed"] for row in store.rows(one, [0, 1], header(digits))] == [0]
+    assert not store.path(Run(one, 1, digits.fingerprint)).exists()  # it has not even begun
 
 
 def half_trained(one, digits, store, monkeypatch):
@@ -352,6 +353,6 @@ def test_running_out_of_memory_names_network_batch_and_device(digits, tmp_path, 
 
     monkeypatch.setattr(job, "course", full)
     with pytest.raises(
-        UserError, match=r"resnet-8, batch_size 16, on cpu: out of memory .*smaller batch_size"
+        UserError, match=r"resnet-8 seed 0, batch_size 16, on cpu: out of memory .*smaller batch_size"
     ):
         train_arm(arm(), [0], Splits.of(digits, CPU), Store(tmp_path))

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from ablations import memory_format
 from ablations.config import Dataset, Recipe
 from ablations.data import prepare, read
-from ablations.errors import Interrupted
-from ablations.networks import DenseNet, LeNet, MobileNet, ResNet
+from ablations.errors import Interrupted, UserError
+from ablations.networks import AlexNet, DenseNet, LeNet, MobileNet, ResNet
 from ablations.plan import Arm, Run
 from ablations.store import Store
 from ablations.training import engine, evaluation, job, optimiser
@@ -117,6 +118,28 @@ def test_a_signal_ends_all_of_them_with_checkpoints_and_nothing_begins(digits, t
     assert stored(store, digits) == stored(undisturbed, digits)
 
 
+def test_one_that_runs_out_of_memory_leaves_the_others_alone(digits, tmp_path, monkeypatch):
+    def course(run, *arguments):
+        steps = engine.course(run, *arguments)
+        for _ in range(15):
+            next(steps)
+            yield
+        if run.seed == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return (yield from steps)
+
+    undisturbed, store, splits = Store(tmp_path / "one"), Store(tmp_path / "full"), Splits.of(digits, CPU)
+    train_arm(ARM, SEEDS, splits, undisturbed)
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "course", course)
+        with pytest.raises(UserError, match=r"resnet-8 seed 1, batch_size 16, on cpu: out of memory"):
+            train_arm(ARM, SEEDS, splits, store, at_once=3)
+    finished = [store.metrics(Run(ARM, seed, digits.fingerprint)) is not None for seed in SEEDS]
+    assert finished == [True, False, True]
+    train_arm(ARM, SEEDS, splits, store)
+    assert stored(store, digits) == stored(undisturbed, digits)
+
+
 # ------------------------------------------------------------------------------------------ images off the device
 
 
@@ -202,10 +225,18 @@ class StandInGraph:
         self.replays += 1
 
 
+class StandInCapture(contextlib.AbstractContextManager):
+    """What torch.cuda.graph does on leaving: an error within it is followed by one of its own."""
+
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+
 @pytest.fixture
 def stand_in(monkeypatch):
     monkeypatch.setattr(torch.cuda, "CUDAGraph", StandInGraph)
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: StandInCapture())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
     return torch.device("cuda", 0)
 
@@ -237,3 +268,52 @@ def test_what_cannot_be_captured_runs_and_says_why(stand_in, capsys):
     for _ in range(10):
         known()
     assert known.how == "eager: known before" and Replayed(calls.clear, CPU).how == "eager: on a processor"
+
+
+def test_a_function_that_is_called_too_seldom_is_not_called_captured(stand_in):
+    replayed = Replayed(lambda: None, stand_in)
+    for _ in range(WARM_UP):
+        replayed()
+    assert replayed.how == "eager: too few calls"
+
+
+# ------------------------------------------------------------------------------------------ what a recipe asks for
+
+
+def test_formats_are_timed_in_turn(digits):
+    arms = [
+        Arm(model, RECIPE.model_copy(update={"batch_size": 100}), DATASET, "digits")
+        for model in (MODEL, LeNet())
+    ]
+    told = []
+    timings = memory_format.measure(arms, {ARM.data_key: Splits.of(digits, CPU)}, 3, told.append)
+    assert told == timings and [timing.network for timing in timings] == ["resnet-8", "lenet-5"]
+    for timing in timings:
+        assert timing.channels_last > 0 and timing.contiguous > 0
+        assert getattr(timing, timing.faster) == min(timing.channels_last, timing.contiguous)
+
+
+def test_the_memory_format_changes_no_more_than_rounding(digits):
+    losses = []
+    for name in ("channels_last", "contiguous"):
+        recipe = RECIPE.model_copy(update={"memory_format": name})
+        net = engine.begin(Run(Arm(MODEL, recipe, DATASET, "d"), 0, "x"), Splits.of(digits, CPU)).net
+        assert net[0].weight.is_contiguous(memory_format=engine.LAYOUTS[name])
+        losses.append(train(Run(Arm(MODEL, recipe, DATASET, "d"), 0, "x"), Splits.of(digits, CPU)).history)
+    assert losses[0][0]["running_loss"] == pytest.approx(losses[1][0]["running_loss"], rel=1e-3)
+
+
+def test_networks_are_compiled_where_the_recipe_asks_for_it(digits, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or net)
+    for compile in (False, True):
+        recipe = RECIPE.model_copy(update={"compile": compile, "epochs": 1, "regularise_until": 1.0})
+        train(Run(Arm(MODEL, recipe, DATASET, "d"), 0, "x"), Splits.of(digits, CPU))
+        assert len(compiled) == compile
+
+
+def test_only_what_is_deterministic_on_a_gpu_is_trained_there():
+    average = engine.build(AlexNet(), (3, 64, 64), 10)
+    with pytest.raises(UserError, match="deterministic: false"):
+        engine.check_determinism(average)
+    engine.check_determinism(engine.build(AlexNet(), (3, 32, 32), 10))

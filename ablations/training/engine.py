@@ -29,7 +29,7 @@ from ablations.training.evaluation import (
 )
 from ablations.training.feed import Feed
 from ablations.training.lane import side_by_side
-from ablations.training.memory import peak_mb, reset_peak
+from ablations.training.memory import peak_mb
 from ablations.training.optimiser import Optimiser
 from ablations.training.replay import Replayed
 from ablations.training.schedule import learning_rate
@@ -45,7 +45,7 @@ class Trained:
     metrics: dict[str, Any]
     history: list[dict[str, float]]
     weights: dict[str, Tensor]
-    steps: str
+    execution: str
 
 
 @contextlib.contextmanager
@@ -91,7 +91,10 @@ def course(
     # Not use_deterministic_algorithms, which imports the compiler: 4 s.
     torch.set_deterministic_debug_mode("error" if recipe.deterministic else "default")
     torch.backends.cudnn.benchmark = not recipe.deterministic
-    reset_peak(device)
+    if recipe.compile:
+        import torch._inductor.config as inductor
+
+        inductor.deterministic = recipe.deterministic
 
     state = begin(run, splits)
     net, optimiser, streams, clock = state.net, state.optimiser, state.streams, state.clock
@@ -100,6 +103,8 @@ def course(
         train_split = train_split.relabelled(recipe.random_labels, len(data.classes), streams("labels"))
     # As many training as validation images for the history; the final metrics take all of them.
     watched_split = train_split.first(len(splits.validation))
+    if device.type == "cuda" and recipe.deterministic:
+        check_determinism(net)
     feed = Feed(train_split, recipe.batch_size)
     forward = torch.compile(net) if recipe.compile else net
     if checkpoints and (snapshot := checkpoints.load(device)):
@@ -129,9 +134,8 @@ def course(
         rates = [learning_rate(recipe, before + batch, feed.steps) for batch in range(feed.steps)]
         feed.begin(order, draws, rates, state.batch)
         net.train()
-        if set_active(
-            net, recipe.regularise_from <= (state.epoch - 1) / recipe.epochs < recipe.regularise_until
-        ):
+        passed = (state.epoch - 1) / recipe.epochs
+        if set_active(net, recipe.regularise_from <= passed < recipe.regularise_until):
             step.forget()
         clock.start_steps()
         for batch in range(state.batch, feed.steps):
@@ -144,9 +148,8 @@ def course(
             step()
             feed.fetch(batch + 1)
             yield
-        running_loss = (
-            state.total_loss.item() / feed.steps
-        )  # no step waits for the device, only the epoch's end
+        # No step waits for the device, only the epoch's end.
+        running_loss = state.total_loss.item() / feed.steps
         clock.stop_steps()
 
         scores = watched()
@@ -215,6 +218,15 @@ def begin(run: Run, splits: Splits) -> State:
     torch.manual_seed(stream_seed(run.seed, "dropout"))
     optimiser = Optimiser(net.parameters(), recipe)
     return State(net, optimiser, Streams(run.seed), total_loss=torch.zeros((), device=device))
+
+
+def check_determinism(net: nn.Module) -> None:
+    """UserError for what has no deterministic gradient on CUDA, though on a processor it has."""
+    if any(isinstance(module, nn.AdaptiveAvgPool2d) for module in net.modules()):
+        raise UserError(
+            "on a GPU the gradient of an average over windows of several sizes (AlexNet, VGG with hidden layers, on "
+            "images whose last map is larger than 6x6 or 7x7) is not deterministic; give the recipe deterministic: false"
+        )
 
 
 def obstacle(net: nn.Module) -> str | None:

@@ -17,12 +17,16 @@ from ablations.training.engine import course, denormals_as_zero
 from ablations.training.environment import environment
 from ablations.training.evaluation import Splits
 from ablations.training.lane import side_by_side
+from ablations.training.memory import reset_peak
 
 
 def train_arm(arm: Arm, seeds: Iterable[int], splits: Splits, store: Store, at_once: int = 1) -> None:
     """Train the runs of an arm that are missing or damaged, up to `at_once` at a time, each from its checkpoint
-    where there is one, and tell of each. Raises Interrupted where a signal ends it."""
-    courses = (train_seed(Run(arm, seed, splits.data.fingerprint), splits, store, at_once) for seed in seeds)
+    where there is one, and tell of each. Raises Interrupted where a signal ends it, UserError where memory does not
+    suffice; the others go on."""
+    runs = (Run(arm, seed, splits.data.fingerprint) for seed in seeds)
+    courses = (train_seed(run, splits, store, at_once) for run in runs if Signals.received is None)
+    reset_peak(splits.device)
     with Signals(), denormals_as_zero():
         side_by_side(courses, splits.device, at_once)
         if Signals.received is not None:  # it came after the last step
@@ -45,16 +49,18 @@ def train_seed(run: Run, splits: Splits, store: Store, at_once: int) -> Generato
     progress = Progress(f"{arm.name} seed {seed}", arm.recipe.epochs)
     checkpoints = Checkpoints(store.path(run))
     checkpoints.folder.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before training
+    trained, lacking = None, ""
     try:
         trained = yield from course(run, splits, progress, checkpoints)
     except (torch.OutOfMemoryError, MemoryError) as error:
-        first_line = str(error).partition("\n")[0]
+        lacking = str(error).partition("\n")[0]
+    if trained is None:  # raised out here, the error does not hold on to the run's memory
         raise UserError(
-            f"{arm.name}, batch_size {arm.recipe.batch_size}, on {device}: out of memory ({first_line}). "
+            f"{arm.name} seed {seed}, batch_size {arm.recipe.batch_size}, on {device}: out of memory ({lacking}). "
             "Give a smaller batch_size or network, or let fewer runs share the device (--at-once, --runs-per-gpu)"
-        ) from None
+        )
     weights = safetensors.torch.save(trained.weights)
-    where = {**environment(device), "at_once": at_once, "steps": trained.steps}
+    where = {**environment(device), "at_once": at_once, "execution": trained.execution}
     store.save(run, trained.metrics, trained.history, weights, where)
     checkpoints.clear()
     progress.finish(trained.metrics)

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from ablations.errors import Interrupted
-
 
 class Lane:
     """What a run has to itself in a process that trains several: torch's random state and, on a GPU, a stream,
@@ -46,12 +44,12 @@ def side_by_side(
     courses: Iterable[Generator[None, None, Any]], device: torch.device, at_once: int = 1
 ) -> list[Any]:
     """What courses return that pause after each of their steps, up to `at_once` of them under way at a time, each
-    in a lane of its own. Their numbers are those they would have one after another. Raises Interrupted where a
-    signal ends one; by then the others have written their checkpoints, too."""
+    in a lane of its own. Their numbers are those they would have one after another. Raises what the first of them
+    raises that fails; the others go on to their end before, and none begins any more."""
     waiting = enumerate(courses)
     under_way = {number: (course, Lane(device)) for number, course in islice(waiting, at_once)}
     results: dict[int, Any] = {}
-    interrupted: Interrupted | None = None
+    failure: Exception | None = None
     while under_way:
         for number, (course, lane) in list(under_way.items()):
             try:
@@ -59,13 +57,13 @@ def side_by_side(
                     next(course)
             except StopIteration as end:
                 results[number] = end.value
-            except Interrupted as error:
-                interrupted = error
+            except Exception as error:
+                failure = failure or error
             else:
                 continue
             del under_way[number]
-            if interrupted is None:
-                under_way |= {number: (course, Lane(device)) for number, course in islice(waiting, 1)}
-    if interrupted is not None:
-        raise interrupted
+            if failure is None:
+                under_way |= {number: (course, lane) for number, course in islice(waiting, 1)}
+    if failure is not None:
+        raise failure
     return [results[number] for number in sorted(results)]

@@ -1,7 +1,8 @@
-"""Memory of a training process: how it is asked for, and the most that a run took."""
+"""Memory of a training process: how it is asked for, and the most that it took."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -26,8 +27,9 @@ def reset_peak(device: torch.device) -> None:
     """Begin to watch the peak anew, where the system can."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif (OWN / "clear_refs").exists():
-        (OWN / "clear_refs").write_text("5")
+    else:
+        with contextlib.suppress(OSError):
+            (OWN / "clear_refs").write_text("5")
 
 
 def peak_mb(device: torch.device) -> float:

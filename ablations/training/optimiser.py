@@ -24,8 +24,8 @@ class Optimiser:
         self.update = {"sgd": SGD, "adam": Adam}[recipe.optimiser](self.parameters, recipe)
 
     def step(self, learning_rate: Tensor) -> None:
-        """Update, at a rate [] on the device, every parameter that has a gradient; those of a block that stochastic depth skipped have none
-        and stay as they are."""
+        """Update, at a rate [] on the device, every parameter that has a gradient; those of a block that stochastic
+        depth skipped have none and stay as they are."""
         moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
         weights = [self.parameters[i].detach() for i in moved]
         gradients = [self.parameters[i].grad for i in moved]

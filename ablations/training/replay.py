@@ -20,6 +20,7 @@ class Replayed:
         """`obstacle`: why it cannot be captured, where that is known before."""
         self.function, self.device = function, device
         self.obstacle = obstacle if device.type == "cuda" else "on a processor"
+        self.captured = False
         self.forget()
 
     def forget(self) -> None:
@@ -30,7 +31,9 @@ class Replayed:
     @property
     def how(self) -> str:
         """`CUDA graph`, or `eager` with the reason."""
-        return "CUDA graph" if self.obstacle is None else f"eager: {self.obstacle}"
+        if self.obstacle is not None:
+            return f"eager: {self.obstacle}"
+        return "CUDA graph" if self.captured else "eager: too few calls"
 
     def __call__(self) -> Any:
         if self.graph is None and self.obstacle is None and self.calls == WARM_UP:
@@ -48,7 +51,8 @@ class Replayed:
             with torch.cuda.graph(graph, stream=torch.cuda.current_stream(self.device)):
                 self.result = self.function()
         except RuntimeError as error:
-            self.obstacle = str(error).partition("\n")[0]
+            cause = error.__context__ or error  # leaving a broken capture raises as well
+            self.obstacle = str(cause).partition("\n")[0]
             print(f"not captured as a CUDA graph, slower from here on: {self.obstacle}", flush=True)
         else:
-            self.graph = graph
+            self.graph, self.captured = graph, True
