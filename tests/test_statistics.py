@@ -183,3 +183,24 @@ def test_a_claim_on_arms_that_the_suite_lacks_says_so():
 def test_resolution_is_one_image():
     runs = pd.DataFrame({"test_images": [500, 500]})
     assert resolution(runs, "test_error") == 0.2
+
+
+@pytest.mark.parametrize(
+    ("execution", "told"),
+    [("CUDA graph", "supported"), ("eager: stochastic depth draws on the processor", "not tested")],
+)
+def test_speeds_are_compared_only_where_they_were_executed_in_the_same_way(execution, told):
+    planned = plan_study(Library(), "digits", "regularisation")
+    claim = planned.study.claims["stochastic-depth-saves-time"]
+    rows = []
+    for levels, speed, how in ((claim.arm, 200.0, execution), (claim.than, 100.0, "CUDA graph")):
+        (key,) = planned.select(levels)
+        for seed in range(3):
+            where = {"device": "a GPU", "threads": 1, "execution": how, "at_once": 3}
+            rows.append({**planned.levels(key), "seed": seed, "images_per_second": speed + seed, **where})
+    runs = pd.DataFrame(rows).assign(test_error=0.0, test_loss=0.0, train_error=0.0, train_loss=0.0)
+    runs = runs.assign(test_images=100, train_images=100)
+    (verdict,) = [v for v in judge([(planned, runs)]) if v.claim == "stochastic-depth-saves-time"]
+    assert verdict.verdict == told
+    if told == "not tested":
+        assert "executed differently: a GPU, 1, eager: stochastic depth" in verdict.reason
