@@ -121,6 +121,13 @@ def parser() -> argparse.ArgumentParser:
         help="training processes that may share a GPU (default: $ABLATIONS_RUNS_PER_GPU, or 1)",
     )
     each.add_argument(
+        "--gpu-wait",
+        metavar="HOURS",
+        type=float,
+        default=os.environ.get("ABLATIONS_GPU_WAIT", "24"),
+        help="how long to wait for a GPU while all are taken (default: $ABLATIONS_GPU_WAIT, or 24)",
+    )
+    each.add_argument(
         "--at-once",
         metavar="N",
         type=int,
@@ -275,7 +282,8 @@ def train(options: argparse.Namespace) -> None:
     gc.freeze()  # what is imported stays: to look through it again at exit takes a quarter of a second
     store = Store(layout.RESULTS)
     ready = prepared((arm for arm, _ in work.values()), make=options.job is None)
-    with leased(leasable(options.device), options.runs_per_gpu) as leased_device:
+    wait = 3600 * options.gpu_wait
+    with leased(leasable(options.device), options.runs_per_gpu, wait) as leased_device:
         device = use(options.device, options.threads, leased_device)
         splits = {key: Splits.of(prepared, device) for key, prepared in ready.items()}
         for arm, seeds in work.values():

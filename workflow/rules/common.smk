@@ -26,6 +26,7 @@ jobs_environment = {
     "PYTHONPATH": str(Path(workflow.basedir)),
     "ABLATIONS_EXTRA": str(extra or ""),
     "ABLATIONS_RUNS_PER_GPU": str(config.get("runs_per_gpu", 1)),
+    "ABLATIONS_GPU_WAIT": str(config.get("gpu_wait", 24)),
     "ABLATIONS_AT_ONCE": str(config.get("at_once", "")),
 }
 os.environ.update(jobs_environment)
