@@ -141,6 +141,9 @@ def parser() -> argparse.ArgumentParser:
     add(collect, "gather a study's table of runs and history", "ablations collect depth").add_argument(
         "study"
     )
+    add(
+        diagnose, "measure the mechanisms that a study names on its networks", "ablations diagnose depth"
+    ).add_argument("study")
     add(figures, "draw a study's figures", "ablations figures depth").add_argument("study")
     each = add(
         bench, "measure the engine's images a second beside the usual loop's", "ablations bench --repeats 3"
@@ -400,6 +403,15 @@ def collect(options: argparse.Namespace) -> None:
     collect(planned(options), options.study)
 
 
+def diagnose(options: argparse.Namespace) -> None:
+    import torch
+
+    from ablations.diagnostics import diagnose
+
+    torch.set_num_threads(1)
+    diagnose(planned(options), options.study)
+
+
 def figures(options: argparse.Namespace) -> None:
     from ablations.figures import draw
 
@@ -419,7 +431,7 @@ def report(options: argparse.Namespace) -> None:
     if not options.only:
         for study in plan.reported(options.name):
             options.study = study.name
-            for step in (cost, collect, figures):
+            for step in (cost, collect, *([diagnose] if study.study.diagnostics else []), figures):
                 step(options)
         verdicts(options)
     write_report(plan, options.name)

@@ -20,6 +20,7 @@ from ablations.networks import FAMILIES
 from ablations.schema import Positive, Sequence, Strict, shown, suggestion, validate
 
 Scalar = bool | int | float | str
+Levels = Scalar | list[Scalar]  # of a factor: one, or a group of them
 Part = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -218,20 +219,65 @@ METRICS = {
 Metric = Literal[*METRICS]
 
 
+# The keys that claims of each kind take beside those that all take.
+KINDS_OF_CLAIM = {
+    "greater": {"arm", "than"},
+    "less": {"arm", "than"},
+    "not_greater": {"arm", "than"},
+    "equivalent": {"arm", "than"},
+    "fails": {"arm", "threshold"},
+    "trend": {"arm", "factor", "direction"},
+    "crossover": {"arm", "than", "factor", "at"},
+}
+
+
 class Claim(Strict):
-    """A statement about two arms, each given by a level of every factor; `first` and `last` are those of the
-    suite. `greater`: the metric of `arm` exceeds that of `than` by `margin` or more;
-    `not_greater`: it does not."""
+    """A statement about arms. `arm` and `than` give a level of every factor, or a list of levels whose arms are taken
+    together; `first` and `last` are those of the suite.
+
+    `greater`, `less`: the metric of `arm` is above, below that of `than` by `margin` or more.
+    `not_greater`: it is not above it by so much.
+    `equivalent`: it is neither above nor below it by so much.
+    `fails`: the arm does not train: its metric is above `threshold`; a diverged run counts as guessing.
+    `trend`: over the levels of `factor` in their order the metric `rises` or `falls` by `margin` or more, the other
+    factors at the levels of `arm`.
+    `crossover`: at the first of the two levels `at` of `factor` the metric of `arm` is above that of `than` by
+    `margin` or more, at the second below it by as much; `arm` and `than` give levels of the other factors."""
 
     statement: str
-    kind: Literal["greater", "not_greater"]
+    kind: Literal[*KINDS_OF_CLAIM]
     metric: Metric
-    arm: dict[str, Scalar]
-    than: dict[str, Scalar]
+    arm: dict[str, Levels] = {}
+    than: dict[str, Levels] | None = None
+    threshold: float | None = None  # fails: in the metric's unit
+    factor: str | None = None
+    direction: Literal["rises", "falls"] | None = None
+    at: Annotated[Sequence(Scalar), Field(min_length=2, max_length=2)] | None = None
     margin: NotNegative  # the smallest difference that matters, in the metric's unit
     source: str  # key in report/references.bib
     published: str  # the figures printed there, with network and data
     statistic: str | None = None  # what these figures are: medians of 5 runs, best epoch, ...
+
+    @model_validator(mode="after")
+    def keys_of_kind(self) -> Claim:
+        takes = KINDS_OF_CLAIM[self.kind]
+        for key in ("than", "threshold", "factor", "direction", "at"):
+            given = getattr(self, key) is not None
+            if given != (key in takes):
+                fault = "does not belong to" if given else "is missing for"
+                raise ValueError(f"`{key}` {fault} kind {self.kind}, which takes {', '.join(sorted(takes))}")
+        if self.kind == "equivalent" and self.margin == 0:
+            raise ValueError(
+                "`margin` of kind equivalent is above 0, found 0: nothing is equal to the last digit"
+            )
+        if self.at is not None and label(self.at[0]) == label(self.at[1]):
+            raise ValueError(f"`at` takes two levels, found {shown(self.at[0])} twice")
+        return self
+
+    @property
+    def of_absence(self) -> bool:
+        """Whether the claim states that no difference matters."""
+        return self.kind in ("not_greater", "equivalent")
 
     @model_validator(mode="after")
     def statistic_of_figures(self) -> Claim:
@@ -273,8 +319,24 @@ class Figure(Strict):
         return self
 
 
+# Mechanisms that can be measured on the networks of a study; `ablations.mechanisms` says what each is.
+DIAGNOSTICS = (
+    *("gradient-by-layer", "response-magnitude", "branch-variance", "lesions", "path-lengths"),
+    *("gradient-correlation", "loss-curve"),
+)
+
+
+class Diagnostic(Strict):
+    """The arms on which a mechanism is measured: the levels of `colour`, with one level of each other factor in
+    `arms`; `first` and `last` are those of the suite."""
+
+    colour: str  # the factor that the colours tell apart
+    arms: dict[str, Scalar] = {}
+
+
 class Study(Strict):
-    """One ablation: a question, the factors it varies, the claims it tests, the figures it draws."""
+    """One ablation: a question, the factors it varies, the claims it tests, the figures it draws, the mechanisms
+    it measures."""
 
     title: str
     question: str
@@ -285,6 +347,7 @@ class Study(Strict):
     recipe: RecipeChanges = RecipeChanges()
     claims: dict[str, Claim] = {}
     figures: dict[str, Figure] = {}
+    diagnostics: dict[Literal[*DIAGNOSTICS], Diagnostic] = {}
 
     @field_validator("factors", mode="before")
     @classmethod
@@ -335,13 +398,7 @@ class Study(Strict):
     @model_validator(mode="after")
     def known_factors(self) -> Study:
         for name, claim in self.claims.items():
-            if claim.arm == claim.than:
-                raise ValueError(f"claims.{name}: `arm` and `than` are the same arm")
-            for side in ("arm", "than"):
-                if set(getattr(claim, side)) != set(self.factors):
-                    raise ValueError(
-                        f"claims.{name}.{side}: give a level of each factor: {', '.join(self.factors)}"
-                    )
+            self.check_arms(f"claims.{name}", claim)
         for name, figure in self.figures.items():
             used = {
                 "colour": figure.colour,
@@ -353,6 +410,46 @@ class Study(Strict):
                     known = ", ".join(self.factors)
                     raise ValueError(f"figures.{name}.{key}: `{factor}` is no factor of this study: {known}")
         return self
+
+    @model_validator(mode="after")
+    def known_arms_of_diagnostics(self) -> Study:
+        for name, diagnostic in self.diagnostics.items():
+            place, known = f"diagnostics.{name}", ", ".join(self.factors)
+            if diagnostic.colour not in self.factors:
+                raise ValueError(f"{place}.colour: `{diagnostic.colour}` is no factor of this study: {known}")
+            others = [factor for factor in self.factors if factor != diagnostic.colour]
+            if set(diagnostic.arms) != set(others):
+                wanted = f"a level of each other factor: {', '.join(others)}" if others else "no `arms`"
+                raise ValueError(f"{place}.arms: give {wanted}")
+            if name in self.figures:
+                raise ValueError(f"figures.{name}: a diagnostic of this study has that name")
+        return self
+
+    def check_arms(self, place: str, claim: Claim) -> None:
+        """ValueError where a claim does not name arms of this study by a level, or levels, of each factor."""
+        if claim.factor is not None and claim.factor not in self.factors:
+            known = ", ".join(self.factors)
+            raise ValueError(f"{place}.factor: `{claim.factor}` is no factor of this study: {known}")
+        wanted = [name for name in self.factors if name != claim.factor]
+        for side in ("arm", "than"):
+            levels = getattr(claim, side)
+            if levels is None:
+                continue
+            if set(levels) != set(wanted):
+                each = (
+                    f"give a level of each factor: {', '.join(wanted)}"
+                    if wanted
+                    else "there is no other factor"
+                )
+                raise ValueError(f"{place}.{side}: {each}")
+            for name, value in levels.items():
+                if value == [] or (claim.kind in ("fails", "trend") and isinstance(value, list)):
+                    raise ValueError(f"{place}.{side}.{name}: give one level, found {shown(value)}")
+        if claim.than is not None and all(
+            set(map(label, listed(claim.arm[name]))) & set(map(label, listed(claim.than[name])))
+            for name in wanted
+        ):
+            raise ValueError(f"{place}: `arm` and `than` are the same arm, or share one")
 
 
 class StudyInSuite(Strict):
@@ -395,7 +492,7 @@ class Suite(Strict):
 # Files, folders and rules are called after definitions; these are taken.
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*|[a-z0-9][a-z0-9_]*")
 RESERVED = {
-    "all", "all_studies", "report", "prepare", "train", "cost", "collect", "figures", "verdicts",  # rules
+    "all", "all_studies", "report", "prepare", "train", "cost", "collect", "diagnose", "figures", "verdicts",  # rules
     "data", "runs", "logs", "benchmarks", "downloads", "arms", "captions", "example",  # folders
 }  # fmt: skip
 KINDS: dict[str, type[Strict]] = {"studies": Study, "suites": Suite, "datasets": Dataset}

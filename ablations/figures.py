@@ -13,11 +13,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ablations import layout
 from ablations.collect import read_runs, read_table, write_table
 from ablations.config import METRICS, Factor, Figure, words
+from ablations.mechanisms import MECHANISMS, read_diagnostic
 from ablations.plan import Plan, PlannedStudy
 from ablations.statistics import mean_interval, resolution
 
@@ -52,6 +53,14 @@ def draw(plan: Plan, name: str) -> None:
             plt.savefig(folder / f"{figure_name}.svg", metadata={"Date": None})
             plt.close()
         write_table(behind, folder / f"{figure_name}.csv")
+    for diagnostic in planned.study.diagnostics:
+        table = read_diagnostic(plan.suite_name, planned, diagnostic)
+        if table is not None:
+            with plt.rc_context(STYLE):
+                draw_diagnostic(planned, diagnostic, table)
+                plt.savefig(folder / f"{diagnostic}.svg", metadata={"Date": None})
+                plt.close()
+            write_table(table, folder / f"{diagnostic}.csv")
 
 
 def draw_levels(
@@ -143,6 +152,29 @@ def draw_curves(
     axes[0].set(ylabel=METRICS[metric], ylim=(0, None))
     legend(axes, figure.colour)
     return joined[[*columns, "seed", "epoch", metric]]
+
+
+def draw_diagnostic(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None:
+    """A diagnostic: its value against the position, a thin line a run, the mean thick, a panel as the mechanism
+    has them."""
+    mechanism, colour = MECHANISMS[name], planned.study.diagnostics[name].colour
+    shades = colours(planned.factors[colour])
+    axes = panels(len(mechanism.panels), share=True, height=2.4 + 0.2 * len(shades))
+    for ax, (panel, label) in zip(axes, mechanism.panels.items(), strict=True):
+        for level, shade in shades.items():
+            lines = table[(table["panel"] == panel) & (table[colour] == level)]
+            for _, line in lines.groupby("seed"):
+                ax.plot(line["position"], line["value"], color=shade, linewidth=0.7, alpha=0.5)
+            mean = lines.groupby("position")["value"].mean()
+            ax.plot(mean.index, mean, ".-", color=shade, linewidth=1.8, markersize=5, label=level)
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
+        ax.set(title=panel, xlabel=label)
+        if mechanism.logarithmic:
+            ax.set_yscale("log", nonpositive="mask")
+    axes[0].set_ylabel(mechanism.value)
+    if not mechanism.logarithmic:
+        axes[0].set_ylim(min(0, axes[0].get_ylim()[0]), None)
+    legend(axes, colour)
 
 
 KINDS: dict[str, Callable[..., pd.DataFrame]] = {

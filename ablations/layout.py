@@ -23,6 +23,11 @@ def study_table(suite: str, study: str, name: str) -> Path:
     return RESULTS / suite / study / f"{name}.csv"
 
 
+def diagnostic(suite: str, study: str, name: str) -> Path:
+    """The table of a diagnostic of a study."""
+    return RESULTS / suite / study / "diagnostics" / f"{name}.csv"
+
+
 def benchmarks(suite: str) -> Path:
     """The folder of what Snakemake measured of a suite's jobs: a folder a rule, a file a job."""
     return RESULTS / suite / "benchmarks"

@@ -16,12 +16,14 @@ from ablations.config import (
     Dataset,
     Factor,
     Level,
+    Levels,
     Library,
     Recipe,
     Scalar,
     Study,
     Suite,
     label,
+    listed,
     parse_factor,
     set_fields,
 )
@@ -137,23 +139,30 @@ class PlannedStudy:
         """The level of each factor, by its name, of the arm at `key`."""
         return dict(zip(self.factors, key, strict=True))
 
-    def select(self, levels: Mapping[str, Scalar]) -> dict[tuple[str, ...], Arm]:
-        """The arms at the given levels of some factors; `first` and `last` are a factor's own. UserError for an
-        unknown factor or level."""
-        wanted = {}
-        for name, value in levels.items():
-            if name not in self.factors:
-                known = ", ".join(self.factors)
-                raise UserError(
-                    f"study {self.name} has no factor `{name}`{suggestion(name, self.factors)}; known: {known}"
-                )
-            known = [level.label for level in self.factors[name].levels]
-            wanted[name] = {"first": known[0], "last": known[-1]}.get(label(value), label(value))
-            if wanted[name] not in known:
-                raise UserError(
-                    f"factor {name} has no level `{label(value)}` in this suite; known: {', '.join(known)}"
-                )
-        return {key: arm for key, arm in self.arms.items() if wanted.items() <= self.levels(key).items()}
+    def select(self, levels: Mapping[str, Levels]) -> dict[tuple[str, ...], Arm]:
+        """The arms at the given level, or one of the given levels, of some factors; `first` and `last` are a factor's
+        own. UserError for an unknown factor or level."""
+        wanted = {name: self.known_levels(name, listed(value)) for name, value in levels.items()}
+        return {
+            key: arm
+            for key, arm in self.arms.items()
+            if all(self.levels(key)[name] in some for name, some in wanted.items())
+        }
+
+    def known_levels(self, name: str, values: list[Scalar]) -> set[str]:
+        """The labels of some levels of a factor. UserError where the suite does not have them."""
+        if name not in self.factors:
+            known = ", ".join(self.factors)
+            raise UserError(
+                f"study {self.name} has no factor `{name}`{suggestion(name, self.factors)}; known: {known}"
+            )
+        known = [level.label for level in self.factors[name].levels]
+        wanted = {{"first": known[0], "last": known[-1]}.get(label(value), label(value)) for value in values}
+        if unknown := wanted - set(known):
+            raise UserError(
+                f"factor {name} has no level `{min(unknown)}` in this suite; known: {', '.join(known)}"
+            )
+        return wanted
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import PurePath
 from typing import Any
 
 import jinja2
@@ -15,9 +16,19 @@ import pandas as pd
 from ablations import layout
 from ablations.collect import read_runs, read_table, write_table
 from ablations.config import METRICS, TEMPLATES, Claim, Figure, words
+from ablations.errors import UserError
+from ablations.mechanisms import MECHANISMS, paragraph, read_diagnostic
 from ablations.plan import Plan, PlannedStudy
 from ablations.schema import Strict
-from ablations.statistics import Verdict, judge, mean_interval, of_arm, resolution
+from ablations.statistics import (
+    MOST_SEEDS,
+    Verdict,
+    binomial_interval,
+    judge,
+    mean_interval,
+    of_arm,
+    resolution,
+)
 from ablations.typesetting import Typesetter
 
 
@@ -103,7 +114,7 @@ def read_verdicts(plan: Plan, name: str) -> list[dict[str, Any]]:
                 "effect": effect,
                 "margin": f"{claim.margin:g}{unit}",
                 "p": p_value(row["p_adjusted"]) if tested else "–",
-                "n": f"{row['n_arm']}, {row['n_than']}" if tested else "–",
+                "n": numbers_of_runs(row, ", ") if tested else "–",
                 "published": claim.in_print,
                 "source": claim.source,
                 "sentence": sentence(claim, row, effect),
@@ -117,13 +128,50 @@ def sentence(claim: Claim, row: dict[str, Any], effect: str) -> str:
     if row["verdict"] == "not tested":
         return f"Not tested: {row['reason']}."
     metric = METRICS[claim.metric].removesuffix(" (%)").capitalize()
-    percent = " %" if in_percent(claim.metric) else ""
-    plainly = " The difference does not stand out from the spread between seeds."
+    together = (
+        f", correlation over seeds {row['correlation']:.2f}"
+        if row["correlation"] == row["correlation"]
+        else ""
+    )
     return (
-        f"{row['verdict'].capitalize()}.{plainly if row['verdict'] == 'inconclusive' else ''} {metric}: {row['mean_arm']:.2f}{percent} against {row['mean_than']:.2f}{percent} "
-        f"(difference {effect}, p = {p_value(row['p_adjusted'])}, n = {row['n_arm']} and {row['n_than']}; the smallest "
+        f"{row['verdict'].capitalize()}.{undecided(claim, row)} {metric}: {compared(claim, row, effect)}, "
+        f"p = {p_value(row['p_adjusted'])}, n = {numbers_of_runs(row, ' and ')}{together}; the smallest "
         f"difference that matters was set to {claim.margin:g}). Published: {claim.in_print} [@{claim.source}]."
     ).replace("p = <", "p <")
+
+
+def compared(claim: Claim, row: Mapping[str, Any], effect: str) -> str:
+    """The numbers that a claim compares, with its effect, up to where p follows."""
+    unit = " pp" if in_percent(claim.metric) else ""
+    arm, than = (f"{row[side]:.2f}{' %' if unit else ''}" for side in ("mean_arm", "mean_than"))
+    if claim.kind == "crossover":
+        first, second = (
+            f"{row[column]:+.2f}{unit} at {words(claim.factor)} {level}"
+            for column, level in zip(("effect_first", "effect_second"), claim.at, strict=True)
+        )
+        return f"difference {first} and {second} (the one minus the other {effect}"
+    if claim.kind == "fails":
+        return f"{arm} against a threshold of {than} (difference {effect}"
+    if claim.kind == "trend":
+        return f"{than} at the first and {arm} at the last level (change along the straight line over the levels {effect}"
+    return f"{arm} against {than} (difference {effect}"
+
+
+def undecided(claim: Claim, row: Mapping[str, Any]) -> str:
+    """What could have been found, and how many seeds would settle an inconclusive claim; empty for others."""
+    if row["verdict"] != "inconclusive":
+        return ""
+    unit = " pp" if in_percent(claim.metric) else ""
+    enough = f"more than {MOST_SEEDS:,}" if math.isnan(row["seeds_needed"]) else f"{row['seeds_needed']:.0f}"
+    return (
+        f" At the level of this report the difference does not stand out from the spread between seeds: one of {row['detectable']:.2f}{unit} would "
+        f"have been found with probability 80 %, and {enough} seeds an arm would settle it if it is as large as seen."
+    )
+
+
+def numbers_of_runs(row: Mapping[str, Any], between: str) -> str:
+    """The runs of the two sides of a claim, or of its only one."""
+    return between.join(str(row[side]) for side in ("n_arm", "n_than") if row[side])
 
 
 def in_percent(metric: str) -> bool:
@@ -154,9 +202,37 @@ def study_context(
             }
             for name, figure in planned.study.figures.items()
         ],
+        "diagnostics": [
+            diagnostic_context(plan, planned, name, relative) for name in planned.study.diagnostics
+        ],
         "diverged": bool((runs["status"] == "diverged").any()),
+        "test_set": error_on_others(runs),
         "verdicts": [row for row in verdicts if row["study"] == planned.name],
         "methods": methods(planned, runs),
+    }
+
+
+def diagnostic_context(plan: Plan, planned: PlannedStudy, name: str, figures: PurePath) -> dict[str, Any]:
+    """What the template needs of a diagnostic; without its table, the command that makes it."""
+    mechanism, asked = MECHANISMS[name], planned.study.diagnostics[name]
+    try:
+        arms = planned.select(asked.arms)
+    except UserError as error:
+        return {"title": mechanism.title, "text": f"Not measured: {error}.", "path": None}
+    table = read_diagnostic(plan.suite_name, planned, name)
+    if table is None:
+        command = f"ablations diagnose {planned.name} --suite {plan.suite_name}"
+        return {"title": mechanism.title, "text": f"Not measured yet: `{command}`.", "path": None}
+    levels = planned.levels(next(iter(arms)))
+    at = "".join(f"; {words(factor)} {levels[factor]}" for factor in asked.arms)
+    zeros = mechanism.logarithmic and (table["value"] == 0).any()
+    return {
+        "title": mechanism.title,
+        "text": paragraph(planned, name, table),
+        "path": (figures / f"{name}.svg").as_posix(),
+        "caption": f"{mechanism.title}{at}; n = {table['seed'].nunique()} seeds an arm; thin lines are runs, thick "
+        f"lines their means{'; zeros are off the logarithmic axis' if zeros else ''}.",
+        "width": "60%" if len(mechanism.panels) == 1 else "100%",
     }
 
 
@@ -167,6 +243,7 @@ def arm_row(key: tuple[str, ...], runs: pd.DataFrame) -> dict[str, Any]:
             "levels": key,
             "n": 0,
             **dict.fromkeys(("macs", "parameters", "train_error", "test_error", "seconds_to_target"), "–"),
+            "runs": [],
         }
     first, diverged = runs.iloc[0], int((runs["status"] == "diverged").sum())
     mark = f" †{diverged}" if diverged else ""
@@ -178,7 +255,27 @@ def arm_row(key: tuple[str, ...], runs: pd.DataFrame) -> dict[str, Any]:
         "train_error": interval(runs, "train_error") + mark,
         "test_error": interval(runs, "test_error") + mark,
         "seconds_to_target": seconds_to_target(runs),
+        "runs": [run_cells(run) for run in runs.to_dict("records")],
     }
+
+
+def run_cells(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the list of runs shows of a run beside its arm's levels."""
+    numbers = [f"{run[column]:.2f}" for column in ("train_error", "test_error", "seconds")]
+    return (str(run["seed"]), run["run"], run["status"], *numbers, run["device"])
+
+
+def error_on_others(runs: pd.DataFrame) -> str:
+    """How far the middle one of the runs' test errors holds for other images, in a sentence; empty without runs."""
+    if runs.empty:
+        return ""
+    error, images = runs["test_error"].median(), int(runs["test_images"].iloc[0])
+    low, high = binomial_interval(error, images)
+    return (
+        f"Apart from the spread of seeds, the median test error, {error:.2f} % of these {images:,} images, stands for "
+        f"[{low:.2f}, {high:.2f}] on others like them (95 %, binomial); differences of arms vary less with it, since all "
+        "arms are tested on the same images."
+    )
 
 
 def seconds_to_target(runs: pd.DataFrame) -> str:

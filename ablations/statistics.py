@@ -1,28 +1,44 @@
-"""Claims -> verdicts with effect, interval and adjusted p. Pure functions of the table of runs."""
+"""Claims -> verdicts with effect, interval and adjusted p. Pure functions of the table of runs.
+
+Every claim asks for a contrast, a weighted sum of arms' means: two arms, two groups of arms, a straight line over the
+levels of a factor, a difference of differences. Welch's standard error and Satterthwaite's degrees of freedom serve
+all of them, at any number of seeds: tests/benchmarks/coverage.py shows why neither moderated variances nor the bootstrap,
+permutations or pairs of seeds take their place.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
-from ablations.config import Claim, Scalar
+from ablations.config import Claim, Levels, Scalar, label, listed
 from ablations.errors import UserError
 from ablations.plan import PlannedStudy
 
 ALPHA = 0.05
+POWER = 0.8
+MOST_SEEDS = 1000  # an arm, beyond which no number is told
+
+Key = tuple[str, ...]  # of an arm: a level of each factor
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """On a claim. `effect` is mean(arm) - mean(than) in the metric's unit, percentage points for errors, with
-    its 95 % interval [low, high]. `p_for` and `p_against` are two-sided, of the tests that would support and
-    refute the claim; `p_adjusted` is the one that decided, adjusted over all claims of the report. `verdict` is
-    supported, refuted, inconclusive, or not tested for the `reason` given."""
+    """On a claim, in the metric's unit, percentage points for errors. `effect` with its 95 % interval [low, high] is
+    mean(arm) - mean(than); of `fails`, mean(arm) - threshold; of a trend, the change along the straight line from
+    the first to the last level; of a crossover, the difference of the differences `effect_first` and `effect_second`.
+    `p_for` and `p_against` are two-sided, of the tests that would support and refute the claim; `p_adjusted` is the
+    one that decided, of an inconclusive claim the one that its effect points to, adjusted over all claims of the
+    report. `verdict` is supported, refuted, inconclusive, or not tested for the `reason` given. `correlation` is that
+    of the two arms over their seeds. Of an inconclusive claim, `detectable` is the effect told apart from 0 with
+    probability 0.8 at the strictest level of the report, 0.05 over its number of claims, and `seeds_needed` the seeds
+    an arm that would settle the claim with that probability if the effect is as large as seen; NaN where that takes
+    more than 1,000."""
 
     study: str
     claim: str
@@ -35,44 +51,69 @@ class Verdict:
     effect: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    effect_first: float = math.nan
+    effect_second: float = math.nan
     p_for: float = math.nan
     p_against: float = math.nan
     p_adjusted: float = math.nan
+    correlation: float = math.nan
+    detectable: float = math.nan
+    seeds_needed: float = math.nan
+
+
+# ------------------------------------------------------------------------------------------ contrasts
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Welch's comparison of two means: effect, standard error, degrees of freedom (Welch 1947)."""
+class Contrast:
+    """A weighted sum of arms' means. `terms` are weight^2 x variance of each arm, in the metric's unit squared, and
+    `seeds` its number of runs, arms along the last axis. Simulations put many reports along the others."""
 
-    effect: float
-    error: float
-    freedom: float
+    effect: np.ndarray | float
+    terms: np.ndarray
+    seeds: np.ndarray
 
     @property
-    def interval(self) -> tuple[float, float]:
+    def error(self) -> np.ndarray | float:
+        """Standard error of the effect, variances not assumed equal (Welch 1947)."""
+        return np.sqrt((self.terms / self.seeds).sum(axis=-1))
+
+    @property
+    def freedom(self) -> np.ndarray | float:
+        """Degrees of freedom of that error (Satterthwaite 1946; Welch 1947)."""
+        spread = self.terms / self.seeds
+        return spread.sum(axis=-1) ** 2 / (spread**2 / (self.seeds - 1)).sum(axis=-1)
+
+    @property
+    def interval(self) -> tuple[np.ndarray | float, np.ndarray | float]:
         """The 95 % interval of the effect."""
         half = stats.t.ppf(1 - ALPHA / 2, self.freedom) * self.error
         return self.effect - half, self.effect + half
 
-    def p_above(self, bound: float) -> float:
+    def p_above(self, bound: float) -> np.ndarray | float:
         """p, two-sided, against the hypothesis that the true effect is `bound` or less."""
-        return min(1.0, 2 * float(stats.t.sf((self.effect - bound) / self.error, self.freedom)))
+        return np.minimum(1.0, 2 * stats.t.sf((self.effect - bound) / self.error, self.freedom))
 
-    def p_below(self, bound: float) -> float:
+    def p_below(self, bound: float) -> np.ndarray | float:
         """p, two-sided, against the hypothesis that the true effect is `bound` or more."""
-        return min(1.0, 2 * float(stats.t.cdf((self.effect - bound) / self.error, self.freedom)))
+        return np.minimum(1.0, 2 * stats.t.cdf((self.effect - bound) / self.error, self.freedom))
 
 
-def welch(a: np.ndarray, b: np.ndarray, resolution: float) -> Difference:
-    """mean(a) - mean(b) without assuming equal variances. No variance counts as less than that of rounding to
-    `resolution` (resolution^2 / 12): seeds that agree to the last image do not prove a spread of zero."""
-    spread = [floored_variance(x, resolution) / len(x) for x in (a, b)]
-    freedom = sum(spread) ** 2 / sum(s**2 / (len(x) - 1) for s, x in zip(spread, (a, b), strict=True))
-    return Difference(float(np.mean(a) - np.mean(b)), math.sqrt(sum(spread)), freedom)
+def contrast(samples: Sequence[np.ndarray], weights: Sequence[float], resolution: float) -> Contrast:
+    """The weighted sum of the samples' means, seeds along the last axis. No variance counts as less than that of
+    rounding to `resolution` (resolution^2 / 12): seeds that agree to the last image do not prove a spread of zero."""
+    effect = sum(weight * np.mean(x, axis=-1) for x, weight in zip(samples, weights, strict=True))
+    terms = [w**2 * floored_variance(x, resolution) for x, w in zip(samples, weights, strict=True)]
+    return Contrast(effect, np.stack(terms, axis=-1), np.array([x.shape[-1] for x in samples]))
+
+
+def floored_variance(values: np.ndarray, resolution: float) -> np.ndarray | float:
+    """Variance of a sample along the last axis, not below that of rounding to `resolution`."""
+    return np.maximum(np.var(values, axis=-1, ddof=1), resolution**2 / 12)
 
 
 def mean_interval(values: np.ndarray, resolution: float = 0.0) -> tuple[float, float, float]:
-    """Mean with Student's 95 % interval over seeds, its variance not below that of rounding (see `welch`); the
+    """Mean with Student's 95 % interval over seeds, its variance not below that of rounding (see `contrast`); the
     interval is NaN for a single value."""
     mean = float(np.mean(values))
     if len(values) < 2:
@@ -82,50 +123,220 @@ def mean_interval(values: np.ndarray, resolution: float = 0.0) -> tuple[float, f
     return mean, mean - half, mean + half
 
 
-def floored_variance(values: np.ndarray, resolution: float) -> float:
-    """Variance of a sample, not below that of rounding to `resolution`."""
-    return max(float(np.var(values, ddof=1)), resolution**2 / 12)
+def binomial_interval(error: float, images: int) -> tuple[float, float]:
+    """Wilson's 95 % interval (1927) of an error measured on so many images, all in percent: how it could have come
+    out on others drawn alike."""
+    interval = stats.binomtest(round(error / 100 * images), images).proportion_ci(1 - ALPHA, method="wilson")
+    return 100 * interval.low, 100 * interval.high
+
+
+def linear_weights(levels: int) -> np.ndarray:
+    """Weights of arms in the change along the least-squares line over their ranks, from the first to the last."""
+    ranks = np.arange(levels) - (levels - 1) / 2
+    return (levels - 1) * ranks / (ranks**2).sum()
+
+
+# ------------------------------------------------------------------------------------------ what could be found
+
+
+def detectable(c: Contrast, level: float) -> float:
+    """The smallest true effect told apart from 0 with probability 0.8 by a two-sided test at `level`, at the spread
+    seen: the noncentrality of t that gives this power (Johnson and Welch 1940), in standard errors."""
+    limit = stats.t.isf(level / 2, c.freedom)
+    return float(special.nctdtrinc(c.freedom, 1 - POWER, limit) * c.error)
+
+
+def seeds_needed(c: Contrast, distance: float, level: float) -> float:
+    """Seeds an arm with which a true effect at this distance from the bound of its test is found with probability
+    0.8 at `level`, at the spread seen; NaN where 1,000 do not do."""
+    seeds = np.arange(2, MOST_SEEDS + 1)
+    planned = replace(c, seeds=seeds[:, None])
+    power = stats.nct.sf(stats.t.isf(level / 2, planned.freedom), planned.freedom, distance / planned.error)
+    enough = seeds[power >= POWER]
+    return float(enough[0]) if len(enough) else math.nan
+
+
+# ------------------------------------------------------------------------------------------ claims
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the runs say on a claim, before p values are adjusted over the report. `aligned` are its contrasts, one
+    or, of a crossover, two, turned so that the direction that the claim is about is up; none where it is not
+    tested."""
+
+    claim: Claim
+    verdict: Verdict
+    aligned: tuple[Contrast, ...] = ()
+
+    @property
+    def matters(self) -> bool:
+        """Whether the effect seen reaches the margin; of a crossover, both differences."""
+        return all(c.effect >= self.claim.margin for c in self.aligned)
+
+    @property
+    def unsettled(self) -> tuple[Contrast, float]:
+        """The contrast that a clear verdict waits for, and its distance from the bound that its test is to reject: 0
+        for an effect that matters, else the margin."""
+        if self.matters:
+            weakest = max(self.aligned, key=lambda c: c.p_above(0))
+            return weakest, float(weakest.effect)
+        smallest = min(self.aligned, key=lambda c: c.p_below(self.claim.margin))
+        return smallest, self.claim.margin - float(smallest.effect)
 
 
 def judge(reports: Iterable[tuple[PlannedStudy, pd.DataFrame]]) -> list[Verdict]:
     """A verdict on every claim of a report's studies, its p values adjusted over all of them."""
-    verdicts, claims = [], []
-    for planned, runs in reports:
-        for name, claim in planned.study.claims.items():
-            verdicts.append(compare(planned, name, claim, runs))
-            claims.append(claim)
-    tested = [i for i, verdict in enumerate(verdicts) if verdict.verdict != "not tested"]
-    adjusted = adjust([(verdicts[i].p_for, verdicts[i].p_against) for i in tested])
-    for i, (p_for, p_against) in zip(tested, adjusted, strict=True):
-        verdicts[i] = decide(claims[i], verdicts[i], p_for, p_against)
-    return verdicts
+    compared = [
+        compare(planned, name, claim, runs)
+        for planned, runs in reports
+        for name, claim in planned.study.claims.items()
+    ]
+    tested = [c for c in compared if c.aligned]
+    adjusted = iter(adjust([(c.verdict.p_for, c.verdict.p_against) for c in tested]))
+    return [decide(c, *next(adjusted), ALPHA / len(tested)) if c.aligned else c.verdict for c in compared]
 
 
-def compare(planned: PlannedStudy, name: str, claim: Claim, runs: pd.DataFrame) -> Verdict:
-    """The comparison that a claim asks for, not yet judged. `greater` is supported by an effect above 0 and
-    refuted by one below the margin; `not_greater` the other way round."""
+def compare(planned: PlannedStudy, name: str, claim: Claim, runs: pd.DataFrame) -> Comparison:
+    """The comparison that a claim asks for, not yet judged."""
     try:
-        arm, than = (values(planned, runs, side, claim.metric) for side in (claim.arm, claim.than))
+        differences = weighted_arms(planned, claim)
+        weights = sum_of_weights(differences)
+        samples = samples_of(planned, runs, claim, weights)
     except UserError as error:
-        return Verdict(planned.name, name, "not tested", str(error))
-    if min(len(arm), len(than)) < 2:
-        return Verdict(
-            planned.name, name, "not tested", f"{len(arm)} and {len(than)} runs; 2 of each are needed"
-        )
-    if claim.metric == "images_per_second" and (ways := differently_executed(planned, runs, claim)):
-        return Verdict(planned.name, name, "not tested", f"the speed of runs executed differently: {ways}")
-    difference = welch(arm, than, resolution(runs, claim.metric))
-    p = (difference.p_above(0), difference.p_below(claim.margin))
-    p_for, p_against = p if claim.kind == "greater" else reversed(p)
-    sizes = (len(arm), len(than), float(arm.mean()), float(than.mean()))
-    return Verdict(
-        planned.name, name, "", "", *sizes, difference.effect, *difference.interval, p_for, p_against
+        return Comparison(claim, Verdict(planned.name, name, "not tested", str(error)))
+    floor = resolution(runs, claim.metric)
+    contrasts = [weighted_mean(claim, samples, arms, floor) for arms in differences]
+    shown, turned = weighted_mean(claim, samples, weights, floor), aligned(claim, contrasts)
+    first, second = (float(c.effect) for c in contrasts) if len(contrasts) == 2 else (math.nan, math.nan)
+    low, high = map(float, shown.interval)
+    p_for, p_against = p_values(claim, turned)
+    verdict = Verdict(
+        study=planned.name,
+        claim=name,
+        verdict="",
+        **sides(claim, weights, samples),
+        effect=float(shown.effect),
+        low=low,
+        high=high,
+        effect_first=first,
+        effect_second=second,
+        p_for=p_for,
+        p_against=p_against,
     )
+    return Comparison(claim, verdict, turned)
+
+
+def samples_of(
+    planned: PlannedStudy, runs: pd.DataFrame, claim: Claim, keys: Iterable[Key]
+) -> dict[Key, pd.Series]:
+    """The claim's metric of every run of these arms, by seed. UserError where runs are missing, or their speeds
+    cannot be compared."""
+    samples = {key: of_arm(planned, runs, key).set_index("seed")[claim.metric] for key in keys}
+    counts = [len(sample) for sample in samples.values()]
+    if min(counts) < 2:
+        raise UserError(f"{' and '.join(map(str, counts))} runs; 2 of each are needed")
+    if claim.metric == "images_per_second" and (ways := differently_executed(planned, runs, keys)):
+        raise UserError(f"the speed of runs executed differently: {ways}")
+    return samples
+
+
+def weighted_mean(
+    claim: Claim, samples: Mapping[Key, pd.Series], weights: Mapping[Key, float], resolution: float
+) -> Contrast:
+    """The contrast of arms with these weights; of `fails`, above the threshold."""
+    arms = contrast([samples[key].to_numpy(float) for key in weights], [*weights.values()], resolution)
+    return replace(arms, effect=arms.effect - (claim.threshold or 0.0))
+
+
+def weighted_arms(planned: PlannedStudy, claim: Claim) -> list[dict[Key, float]]:
+    """The arms of a claim's contrast with their weights; of a crossover, of its two differences. Arms of a group
+    weigh the same. UserError where the suite has no such arm."""
+    match claim.kind:
+        case "fails":
+            return [group(planned, claim.arm, 1)]
+        case "trend":
+            arms = group(planned, claim.arm, 1)
+            if len(arms) < 2:
+                raise UserError(f"factor {claim.factor} has only one level in this suite")
+            return [dict(zip(arms, linear_weights(len(arms)), strict=True))]
+        case "crossover":
+            return [difference(planned, claim, {claim.factor: level}) for level in claim.at]
+        case _:
+            return [difference(planned, claim, {})]
+
+
+def difference(planned: PlannedStudy, claim: Claim, at: Mapping[str, Scalar]) -> dict[Key, float]:
+    """Weights of mean(arm) - mean(than), both at these further levels."""
+    return group(planned, {**claim.arm, **at}, 1) | group(planned, {**claim.than, **at}, -1)
+
+
+def group(planned: PlannedStudy, levels: Mapping[str, Levels], weight: float) -> dict[Key, float]:
+    """The arms at these levels, sharing a weight. UserError where the suite has none."""
+    keys = list(planned.select(levels))
+    if not keys:
+        named = ", ".join(
+            f"{name} = {' or '.join(map(label, listed(value)))}" for name, value in levels.items()
+        )
+        raise UserError(f"the study skips {named}")
+    return dict.fromkeys(keys, weight / len(keys))
+
+
+def sum_of_weights(differences: Sequence[Mapping[Key, float]]) -> dict[Key, float]:
+    """Weights of the effect that is shown: the contrast itself, of a crossover the difference of its differences."""
+    first, *others = differences
+    return dict(first) | {key: -weight for other in others for key, weight in other.items()}
+
+
+def aligned(claim: Claim, contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]:
+    """The contrasts with the direction that the claim is about upwards: for `equivalent` the one that was seen,
+    which makes of its two one-sided tests (Schuirmann 1987) the one that decides."""
+    downwards = claim.kind == "less" or claim.direction == "falls"
+    signs = [-1 if downwards else 1]
+    if claim.kind == "equivalent":
+        signs = [np.sign(contrasts[0].effect) or 1]
+    elif claim.kind == "crossover":
+        signs = [1, -1]
+    return tuple(replace(c, effect=sign * c.effect) for c, sign in zip(contrasts, signs, strict=True))
+
+
+def p_values(claim: Claim, turned: Sequence[Contrast]) -> tuple[float, float]:
+    """p of the tests that support and refute a claim. That there is an effect is shown against 0 or less; that there
+    is none that matters, against the margin or more. A crossover needs both of its differences, each at the full
+    level (intersection-union test, Berger 1982), and lacks one where either is excluded (Bonferroni)."""
+    there = max(float(c.p_above(0)) for c in turned)
+    not_there = min(1.0, len(turned) * min(float(c.p_below(claim.margin)) for c in turned))
+    return (not_there, there) if claim.of_absence else (there, not_there)
+
+
+def sides(claim: Claim, weights: Mapping[Key, float], samples: Mapping[Key, pd.Series]) -> dict[str, float]:
+    """Runs and mean of the two sides of a claim, and their correlation over seeds where each is one arm. Of a trend
+    they are its last and its first level, of `fails` the second is the threshold, of a crossover there are no means."""
+    arm = [samples[key] for key, weight in weights.items() if weight > 0]
+    than = [samples[key] for key, weight in weights.items() if weight < 0]
+    if claim.kind == "trend":
+        than, *_, arm = ([sample] for sample in samples.values())
+    told = {"n_arm": sum(map(len, arm)), "n_than": sum(map(len, than))}
+    if claim.kind == "crossover":
+        return told
+    told["mean_arm"] = float(np.mean([sample.mean() for sample in arm]))
+    told["mean_than"] = claim.threshold if not than else float(np.mean([sample.mean() for sample in than]))
+    if len(arm) == len(than) == 1:
+        told["correlation"] = correlation(arm[0], than[0])
+    return told
+
+
+def correlation(a: pd.Series, b: pd.Series) -> float:
+    """Pearson's, of two arms over the seeds that both have; NaN for fewer than 3 of them or without spread."""
+    pairs = pd.concat([a, b], axis=1, join="inner").to_numpy(float)
+    if len(pairs) < 3 or (pairs.std(axis=0) == 0).any():
+        return math.nan
+    return float(np.corrcoef(pairs.T)[0, 1])
 
 
 def adjust(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Holm's step-down method (1979) over both tests of every claim, with Shaffer's multipliers (1986): of a
-    claim's two hypotheses, effect <= 0 and effect >= margin, at most one is true, so that of 2 m hypotheses m
+    claim's two hypotheses, no effect and one of the margin or more, at most one is true, so that of 2 m hypotheses m
     can be."""
     flat = [p for pair in pairs for p in pair]
     adjusted, highest = [0.0] * len(flat), 0.0
@@ -135,24 +346,24 @@ def adjust(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return list(zip(adjusted[::2], adjusted[1::2], strict=True))
 
 
-def decide(claim: Claim, v: Verdict, p_for: float, p_against: float) -> Verdict:
-    """An effect that is there must also reach the margin to matter: for `greater` to be supported, and for
-    `not_greater` to be refuted."""
-    matters = v.effect >= claim.margin
-    supported = p_for < ALPHA and (matters or claim.kind == "not_greater")
-    refuted = p_against < ALPHA and (matters or claim.kind == "greater")
-    if refuted and not supported:
-        return replace(v, verdict="refuted", p_adjusted=p_against)
-    return replace(v, verdict="supported" if supported else "inconclusive", p_adjusted=p_for)
-
-
-def values(planned: PlannedStudy, runs: pd.DataFrame, levels: dict[str, Scalar], metric: str) -> np.ndarray:
-    """The metric of every run of one arm. UserError where the suite has no such arm."""
-    keys = list(planned.select(levels))
-    if not keys:
-        raise UserError(f"the study skips {', '.join(f'{name} = {value}' for name, value in levels.items())}")
-    (key,) = keys
-    return of_arm(planned, runs, key)[metric].to_numpy(float)
+def decide(c: Comparison, p_for: float, p_against: float, level: float) -> Verdict:
+    """A verdict from adjusted p values. An effect that is there must also reach the margin to matter: to support a
+    claim of an effect, and to refute one of absence. `level` is the strictest of the report."""
+    absence = c.claim.of_absence
+    supported = p_for < ALPHA and (c.matters or absence)
+    refuted = p_against < ALPHA and (c.matters or not absence)
+    if supported:
+        return replace(c.verdict, verdict="supported", p_adjusted=p_for)
+    if refuted:
+        return replace(c.verdict, verdict="refuted", p_adjusted=p_against)
+    unsettled, distance = c.unsettled
+    return replace(
+        c.verdict,
+        verdict="inconclusive",
+        p_adjusted=p_for if c.matters != absence else p_against,
+        detectable=detectable(unsettled, level),
+        seeds_needed=seeds_needed(unsettled, distance, level),
+    )
 
 
 def of_arm(planned: PlannedStudy, runs: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
@@ -163,10 +374,9 @@ def of_arm(planned: PlannedStudy, runs: pd.DataFrame, key: tuple[str, ...]) -> p
 EXECUTION = ["device", "threads", "execution", "at_once"]
 
 
-def differently_executed(planned: PlannedStudy, runs: pd.DataFrame, claim: Claim) -> str:
-    """How the runs of a claim's two arms were executed, where that was not the same for all of them."""
-    sides = (of_arm(planned, runs, *planned.select(levels)) for levels in (claim.arm, claim.than))
-    ways = pd.concat(sides)[EXECUTION].drop_duplicates()
+def differently_executed(planned: PlannedStudy, runs: pd.DataFrame, keys: Iterable[Key]) -> str:
+    """How the runs of these arms were executed, where that was not the same for all of them."""
+    ways = pd.concat(of_arm(planned, runs, key) for key in keys)[EXECUTION].drop_duplicates()
     return "" if len(ways) == 1 else "; ".join(", ".join(map(str, way)) for way in ways.to_numpy())
 
 

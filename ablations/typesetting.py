@@ -34,13 +34,15 @@ class Typesetter:
 
     def markdown(self, name: str, title: str, subtitle: str) -> None:
         """GitHub's Markdown: citations resolved, formulas between dollars."""
-        form = ("--to=gfm+tex_math_dollars-raw_html", "--wrap=none", "--shift-heading-level-by=1")
+        form = ["--to=gfm+tex_math_dollars-raw_html", "--wrap=none", "--shift-heading-level-by=1"]
+        form.append(f"--lua-filter={TEMPLATES / 'markdown.lua'}")
         write_text(self.folder / name, f"# {title}\n\n{subtitle}\n\n{self.pandoc(*form)}")
 
     def html(self, name: str) -> None:
-        """One file that works offline: figures, style and formulas (MathML) inside."""
-        form = ("--to=html5", "--standalone", "--embed-resources", "--mathml", "--toc")
-        write_text(self.folder / name, self.pandoc(*form, f"--css={TEMPLATES / 'style.css'}"))
+        """One file that works offline: figures, style, script and formulas (MathML) inside."""
+        form = ["--to=html5", "--standalone", "--embed-resources", "--mathml", "--toc", "--toc-depth=2"]
+        form += [f"--template={TEMPLATES / 'page.html'}", f"--resource-path=.:{TEMPLATES}"]
+        write_text(self.folder / name, self.pandoc(*form))
 
     def pdf(self, name: str) -> None:
         """A paper, its figures as vectors."""

@@ -156,10 +156,78 @@ def test_published_figures_need_the_statistic_they_are():
     assert "`published` has figures: give their `statistic`" in message(Study, raw)
 
 
-def test_a_claim_compares_two_arms():
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"than": {"shortcut": "none", "depth": 56}}, ": `arm` and `than` are the same arm, or share one"),
+        (
+            {"than": {"shortcut": ["none", "identity"], "depth": [20, "56"]}},
+            ": `arm` and `than` are the same arm, or share one",
+        ),
+        ({"than": {"shortcut": "none", "depth": []}}, ".than.depth: give one level, found []"),
+        ({"than": None}, ": `than` is missing for kind greater, which takes arm, than"),
+        (
+            {"kind": "bigger"},
+            ".kind: found 'bigger'; should be 'greater', 'less', 'not_greater', 'equivalent', ",
+        ),
+        ({"threshold": 5}, ": `threshold` does not belong to kind greater, which takes arm, than"),
+        ({"kind": "equivalent", "margin": 0}, ": `margin` of kind equivalent is above 0, found 0"),
+        ({"kind": "fails"}, ": `than` does not belong to kind fails, which takes arm, threshold"),
+        ({"kind": "fails", "than": None}, ": `threshold` is missing for kind fails"),
+        (
+            {"kind": "fails", "than": None, "threshold": 5, "arm": {"shortcut": "none", "depth": [8, 20]}},
+            ".arm.depth: give one level, found [8, 20]",
+        ),
+        ({"kind": "trend", "than": None, "factor": "depth"}, ": `direction` is missing for kind trend"),
+        (
+            {"kind": "trend", "than": None, "factor": "width", "direction": "rises"},
+            ".factor: `width` is no factor of this study: shortcut, depth",
+        ),
+        (
+            {"kind": "trend", "than": None, "factor": "depth", "direction": "rises"},
+            ".arm: give a level of each factor: shortcut",
+        ),
+        (
+            {"kind": "trend", "than": None, "factor": "depth", "direction": "up"},
+            ".direction: found 'up'; should be 'rises' or 'falls'",
+        ),
+        ({"kind": "crossover", "factor": "depth"}, ": `at` is missing for kind crossover"),
+        ({"kind": "crossover", "factor": "depth", "at": [20]}, ".at: "),
+        (
+            {"kind": "crossover", "factor": "depth", "at": [20, "20"]},
+            ": `at` takes two levels, found 20 twice",
+        ),
+    ],
+)
+def test_claims_give_what_their_kind_takes(changes, told):
     raw = copy.deepcopy(depth_study())
-    raw["claims"]["plain-degrades"]["arm"] = raw["claims"]["plain-degrades"]["than"]
-    assert "claims.plain-degrades: `arm` and `than` are the same arm" in message(Study, raw)
+    claim = raw["claims"]["plain-degrades"] | changes
+    raw["claims"]["plain-degrades"] = {key: value for key, value in claim.items() if value is not None}
+    assert f"claims.plain-degrades{told}" in message(Study, raw)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "less"},
+        {"kind": "equivalent"},
+        {"kind": "greater", "arm": {"shortcut": "none", "depth": [56, 110]}},
+        {"kind": "fails", "than": None, "threshold": 80.0},
+        {"kind": "trend", "arm": {"shortcut": "none"}, "than": None, "factor": "depth", "direction": "rises"},
+        {
+            "kind": "crossover",
+            "arm": {"shortcut": "none"},
+            "than": {"shortcut": "identity"},
+            "factor": "depth",
+            "at": ["first", 56],
+        },
+    ],
+)
+def test_kinds_of_claims(changes):
+    raw = copy.deepcopy(depth_study())
+    claim = raw["claims"]["plain-degrades"] | changes
+    raw["claims"]["plain-degrades"] = {key: value for key, value in claim.items() if value is not None}
+    assert Study.model_validate(raw).claims["plain-degrades"].kind == changes["kind"]
 
 
 @pytest.mark.parametrize(

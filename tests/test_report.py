@@ -11,11 +11,11 @@ from conftest import write
 
 from ablations import layout
 from ablations.collect import collect, read_table, seconds_to_target, write_table
-from ablations.config import Library
+from ablations.config import Claim, Library
 from ablations.data import prepare, read_header
 from ablations.figures import draw
 from ablations.plan import Run, make_plan
-from ablations.report import methods, write_report, write_verdicts
+from ablations.report import error_on_others, methods, sentence, write_report, write_verdicts
 from ablations.store import Store, table
 
 SUITE = """
@@ -49,7 +49,7 @@ def made_up(plan):
             measured = {
                 f"{split}_error": ERRORS[depth][-1] + seed for split in ("train", "validation", "test")
             }
-            metrics = {"status": "finished", "peak_memory_mb": 100, **measured}
+            metrics = {"status": "finished", "seconds": 3.0, "peak_memory_mb": 100, **measured}
             run = Run(arm, seed, read_header(layout.data(arm.data_key)).fingerprint)
             store.save(run, metrics, history, b"", ENVIRONMENT)
     write_table(pd.DataFrame(rows), layout.study_table("mine", "depth", "cost"))
@@ -100,6 +100,15 @@ def test_the_report_tells_the_time_to_a_target_where_there_is_one(workspace):
     assert "| 20.50 ± 6.35 | – (0 of 2) |" in text
 
 
+def test_the_list_of_runs_is_left_to_the_html(workspace):
+    plan = plan_of(workspace)
+    made_up(plan)
+    text, page = report(plan), layout.report("mine", "report", "html").read_text()
+    runs = read_table(layout.study_table("mine", "depth", "runs"))["run"]
+    assert len(runs) == 8 and all(f"<td>{run}</td>" in page for run in runs)
+    assert "<" not in text.replace("\\<", "") and "Its runs" not in text and "](#runs" not in text
+
+
 @pytest.mark.parametrize(
     ("shortcuts", "told"),
     [
@@ -118,3 +127,61 @@ def test_arms_that_were_not_trained_deterministically_are_named(tmp_path, shortc
     text = methods(replace(planned, arms=quick), sizes)
     assert text.endswith(told or "for each of 4 arms.")
     assert text.count("deterministic") == bool(told)
+
+
+ROW = {
+    "verdict": "supported", "mean_arm": 70.0, "mean_than": 6.0, "effect_first": 9.0, "effect_second": -8.5,
+    "p_adjusted": 0.0001, "n_arm": 5, "n_than": 5, "correlation": math.nan, "detectable": math.nan,
+    "seeds_needed": math.nan,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "row", "told"),
+    [
+        (
+            {"kind": "greater", "than": {}},
+            {"correlation": 0.849},
+            "Supported. Test error: 70.00 % against 6.00 % (difference EFFECT, p < 0.001, n = 5 and 5, correlation "
+            "over seeds 0.85; the smallest difference that matters was set to 1).",
+        ),
+        (
+            {"kind": "fails", "threshold": 6.0},
+            {"n_than": 0},
+            "Test error: 70.00 % against a threshold of 6.00 % (difference EFFECT, p < 0.001, n = 5; the",
+        ),
+        (
+            {"kind": "trend", "factor": "depth", "direction": "rises"},
+            {},
+            "Test error: 6.00 % at the first and 70.00 % at the last level (change along the straight line over the "
+            "levels EFFECT, p",
+        ),
+        (
+            {"kind": "crossover", "than": {}, "factor": "batch_size", "at": [2, 32]},
+            {},
+            "difference +9.00 pp at batch size 2 and -8.50 pp at batch size 32 (the one minus the other EFFECT, p",
+        ),
+        (
+            {"kind": "greater", "than": {}},
+            {"verdict": "inconclusive", "detectable": 5.954, "seeds_needed": 10.0},
+            "one of 5.95 pp would have been found with probability 80 %, and 10 seeds an arm would settle it",
+        ),
+        (
+            {"kind": "less", "than": {}},
+            {"verdict": "inconclusive", "detectable": 5.954},
+            "and more than 1,000 seeds an arm would settle it",
+        ),
+    ],
+)
+def test_a_verdict_in_words(changes, row, told):
+    common = {"statement": "s", "metric": "test_error", "margin": 1, "source": "he2015", "published": "p"}
+    assert told in sentence(Claim.model_validate({**common, **changes}), {**ROW, **row}, "EFFECT")
+
+
+def test_the_error_of_the_test_set_is_told_apart_from_that_of_seeds():
+    runs = pd.DataFrame({"test_error": [5.0, 10.0, 20.0], "test_images": 360})
+    assert (
+        "the median test error, 10.00 % of these 360 images, stands for [7.31, 13.53] on others"
+        in error_on_others(runs)
+    )
+    assert error_on_others(runs[:0]) == ""

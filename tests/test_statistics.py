@@ -1,17 +1,41 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks import coverage
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from ablations.config import Claim, Library
 from ablations.plan import plan_study
-from ablations.statistics import Verdict, adjust, decide, judge, mean_interval, resolution, welch
+from ablations.statistics import (
+    ALPHA,
+    Comparison,
+    Contrast,
+    Verdict,
+    adjust,
+    aligned,
+    binomial_interval,
+    contrast,
+    decide,
+    detectable,
+    judge,
+    linear_weights,
+    mean_interval,
+    p_values,
+    resolution,
+    seeds_needed,
+)
+
+
+def welch(a, b, resolution):
+    return contrast([a, b], [1, -1], resolution)
+
 
 SAMPLES = st.lists(st.floats(0, 100), min_size=2, max_size=8).map(np.array)
 
@@ -50,37 +74,113 @@ def test_equal_values_have_an_interval_of_rounding():
     assert mean == 2 and high - low == pytest.approx(2 * stats.t.ppf(0.975, 2) * math.sqrt(1 / 12 / 3))
 
 
+KEYS = {"fails": {"threshold": 20.0}, "trend": {"factor": "f", "direction": "falls"}}
+KEYS["crossover"] = {"factor": "f", "at": ["a", "b"], "than": {}}
+
+
 def claim(kind="greater", margin=1.0):
     return Claim(
         statement="s",
         kind=kind,
         metric="test_error",
         arm={},
-        than={},
         margin=margin,
         source="he2015",
         published="p",
+        **KEYS.get(kind, {"than": {}}),
     )
 
 
+def difference_of(effect, variance=1.0, seeds=5):
+    return Contrast(effect, np.array([variance, variance]), np.array([seeds, seeds]))
+
+
 @pytest.mark.parametrize(
-    ("kind", "effect", "p_for", "p_against", "told"),
+    ("kind", "effects", "p_for", "p_against", "told"),
     [
-        ("greater", 5, 0.001, 1.0, "supported"),
-        ("greater", 5, 0.08, 1.0, "inconclusive"),
-        ("greater", 0.5, 0.001, 0.01, "refuted"),  # there, but shown to be smaller than what matters
-        ("greater", 0.9, 0.001, 0.7, "inconclusive"),
-        ("greater", -3, 1.0, 0.001, "refuted"),
-        ("not_greater", 0.2, 0.001, 0.8, "supported"),
-        ("not_greater", 0.5, 0.01, 0.001, "supported"),  # there, but shown to be smaller than what matters
-        ("not_greater", 0.2, 0.3, 0.8, "inconclusive"),
-        ("not_greater", 5, 1.0, 0.001, "refuted"),
+        ("greater", [5], 0.001, 1.0, "supported"),
+        ("greater", [5], 0.08, 1.0, "inconclusive"),
+        ("greater", [0.5], 0.001, 0.01, "refuted"),  # there, but shown to be smaller than what matters
+        ("greater", [0.9], 0.001, 0.7, "inconclusive"),
+        ("greater", [-3], 1.0, 0.001, "refuted"),
+        ("less", [-5], 0.001, 1.0, "supported"),
+        ("less", [-0.5], 0.001, 0.01, "refuted"),
+        ("trend", [-5], 0.001, 1.0, "supported"),
+        ("fails", [5], 0.001, 1.0, "supported"),
+        ("not_greater", [0.2], 0.001, 0.8, "supported"),
+        ("not_greater", [0.5], 0.01, 0.001, "supported"),  # there, but shown to be smaller than what matters
+        ("not_greater", [0.2], 0.3, 0.8, "inconclusive"),
+        ("not_greater", [5], 1.0, 0.001, "refuted"),
+        ("not_greater", [-5], 0.001, 1.0, "supported"),
+        ("equivalent", [0.2], 0.001, 0.8, "supported"),
+        ("equivalent", [5], 1.0, 0.001, "refuted"),
+        ("equivalent", [-5], 1.0, 0.001, "refuted"),
+        ("crossover", [5, -5], 0.001, 1.0, "supported"),
+        ("crossover", [5, -0.5], 0.001, 0.2, "inconclusive"),
+        ("crossover", [5, 5], 1.0, 0.001, "refuted"),
     ],
 )
-def test_decisions(kind, effect, p_for, p_against, told):
-    verdict = decide(claim(kind), Verdict("study", "claim", "", effect=effect), p_for, p_against)
+def test_decisions(kind, effects, p_for, p_against, told):
+    turned = aligned(claim(kind), [difference_of(effect) for effect in effects])
+    comparison = Comparison(claim(kind), Verdict("study", "claim", ""), turned)
+    verdict = decide(comparison, p_for, p_against, ALPHA)
     assert verdict.verdict == told
-    assert verdict.p_adjusted == (p_against if told == "refuted" else p_for)
+    points_to = p_for if comparison.matters != (kind in ("not_greater", "equivalent")) else p_against
+    assert verdict.p_adjusted == {"supported": p_for, "refuted": p_against}.get(told, points_to)
+    assert math.isfinite(verdict.detectable) == (told == "inconclusive")
+
+
+def test_equivalence_is_two_one_sided_tests():
+    from statsmodels.stats.weightstats import ttost_ind
+
+    a, b = np.array([5.0, 6.0, 7.5, 5.5]), np.array([6.0, 6.5, 7.0, 6.0, 5.0])
+    for x, y in ((a, b), (b, a)):
+        p_for, p_against = p_values(
+            claim("equivalent", 3.0), aligned(claim("equivalent", 3.0), [welch(x, y, 0.0)])
+        )
+        assert p_for == pytest.approx(2 * ttost_ind(x, y, -3, 3, usevar="unequal")[0])
+        assert p_against == pytest.approx(stats.ttest_ind(x, y, equal_var=False).pvalue)
+
+
+def test_a_crossover_hangs_on_the_difference_that_is_shown_less_clearly():
+    strong, weak = difference_of(9), difference_of(-2)
+    p_for, p_against = p_values(claim("crossover"), aligned(claim("crossover"), [strong, weak]))
+    assert p_for == pytest.approx(weak.p_below(0)) and p_against == 1
+    assert p_values(claim("crossover"), aligned(claim("crossover"), [strong, strong]))[1] < 1e-3
+
+
+def test_a_trend_is_the_straight_line_over_the_levels():
+    assert linear_weights(2) == pytest.approx([-1, 1])
+    means = np.array([3.0, 5.0, 4.0, 9.0])
+    line = stats.linregress(np.arange(4), means)
+    assert linear_weights(4) @ means == pytest.approx(3 * line.slope)
+
+
+def test_contrast_by_hand():
+    # means 2 and 5, variances 1 and 4, 3 and 4 seeds: error^2 = 1/3 + 1; freedom = (4/3)^2 / (1/18 + 1/3)
+    c = welch(np.array([1.0, 2.0, 3.0]), np.array([2.5, 7.0, 6.0, 4.5]), 0.0)
+    variance = np.var([2.5, 7.0, 6.0, 4.5], ddof=1) / 4
+    assert c.effect == pytest.approx(-3)
+    assert c.error**2 == pytest.approx(1 / 3 + variance)
+    assert c.freedom == pytest.approx((1 / 3 + variance) ** 2 / ((1 / 3) ** 2 / 2 + variance**2 / 3))
+
+
+@pytest.mark.parametrize("level", [0.05, 0.02])
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_what_is_detectable_agrees_with_statsmodels(seeds, level):
+    from statsmodels.stats.power import TTestIndPower
+
+    c = difference_of(1.0, variance=4.0, seeds=seeds)
+    # equal variances: Welch's degrees of freedom are those of the pooled test
+    power = TTestIndPower().power(detectable(c, level) / 2, seeds, level)
+    assert power == pytest.approx(0.8, abs=1e-3)
+    needed = int(seeds_needed(c, 1.5, level))
+    of = [TTestIndPower().power(1.5 / 2, n, level) for n in (needed - 1, needed)]
+    assert of[0] < 0.8 <= of[1]
+
+
+def test_no_number_of_seeds_is_told_beyond_a_thousand():
+    assert math.isnan(seeds_needed(difference_of(1.0), 0.001, 0.05))
 
 
 def test_adjusted_p_by_hand():
@@ -99,16 +199,40 @@ def test_adjusting_lies_between_the_raw_p_and_holms(pairs):
     assert (ours >= flat - 1e-12).all() and (ours <= holm + 1e-12).all()
 
 
-def test_false_positives_over_a_report_stay_below_five_per_cent():
-    """Ten claims whose effects lie on the border of what they state, 6 seeds, 2,000 reports."""
+def claims_by_simulation(scenario, seeds, method):
+    """Coverage of 95 % intervals and false reports in percent, over noisy, middle and quiet claims."""
+    runs = coverage.reports(np.random.default_rng(0), scenario, seeds, 8000)
+    p = [method(runs, pair) for pair in coverage.PAIRS.values()]
+    return [(coverage.coverage(x), coverage.false_reports(x)) for x in p]
+
+
+@pytest.mark.parametrize("seeds", coverage.SEEDS)
+@pytest.mark.parametrize("scenario", [name for name in coverage.SCENARIOS if "diverge" not in name])
+def test_intervals_cover_and_reports_do_not_err(scenario, seeds):
+    for covered, false in claims_by_simulation(scenario, seeds, coverage.welch_p):
+        assert 93 <= covered <= 97.5  # 8,000 intervals: within 0.5
+        assert false <= 5 + 3.2  # 400 reports: three standard errors
+
+
+def test_moderated_variances_do_not_cover_where_arms_differ():
+    noisy, _, quiet = claims_by_simulation("variances differ (2)", 5, coverage.moderated_p)
+    assert noisy[0] < 93 and noisy[1] > 10 and quiet[0] > 97
+
+
+def test_moderated_variances_by_hand():
+    # trigamma(1) = pi^2 / 6: variances e^a and e^-a with 2 a^2 = 2 trigamma(1), of 2 degrees of freedom each, have a
+    # prior of 2 degrees of freedom about their geometric mean, 1
+    a = np.pi / np.sqrt(6)
+    prior, freedom = coverage.fit_prior(np.exp([[a, -a]]), 2)
+    assert (prior[0], freedom[0]) == (pytest.approx(1), pytest.approx(2))
+    shrunk, freedom = coverage.moderated(np.exp([[a, -a]]), 2)
+    assert shrunk[0] == pytest.approx((1 + np.exp([a, -a])) / 2) and freedom[0] == pytest.approx(4)
+
+
+def test_powers_of_more_seeds_and_larger_effects_are_higher():
     random = np.random.default_rng(0)
-    wrong = 0
-    for _ in range(2000):
-        samples = [(random.normal(0, 1, 6), random.normal(0, 3, 6)) for _ in range(10)]
-        differences = [welch(a, b, 0.0) for a, b in samples]
-        adjusted = adjust([(d.p_above(0), d.p_below(10)) for d in differences])
-        wrong += any(p_for < 0.05 for p_for, _ in adjusted)
-    assert wrong / 2000 <= 0.05
+    three, five = (coverage.power(seeds, 3, ALPHA, 2000, random) for seeds in (3, 5))
+    assert 60 < three < 75 and five > 95
 
 
 def runs_of(planned, errors):
@@ -143,8 +267,104 @@ def test_verdicts_on_the_depth_study(depth):
     }
     plain, residual, better = judge([(depth, runs_of(depth, errors))])
     assert [v.verdict for v in (plain, residual, better)] == ["supported"] * 3
+    assert plain.correlation == pytest.approx(1) and math.isnan(plain.detectable)
     assert plain.effect == pytest.approx(64) and (plain.n_arm, plain.n_than) == (3, 3)
     assert all(v.p_adjusted >= v.p_for for v in (plain, residual, better))
+
+
+def judged(depth, errors, **changes):
+    """The verdict on one claim of the depth study, changed like this."""
+    raw = {
+        **depth.study.claims["plain-degrades"].model_dump(exclude_none=True),
+        "metric": "test_error",
+        **changes,
+    }
+    claim = Claim.model_validate({key: value for key, value in raw.items() if value is not None})
+    study = depth.study.model_copy(update={"claims": {"c": claim}})
+    (verdict,) = judge([(replace(depth, study=study), runs_of(depth, errors))])
+    return verdict
+
+
+FOUR = {
+    ("none", "20"): [5, 6, 7, 6],
+    ("none", "56"): [60, 70, 80, 70],
+    ("identity", "20"): [30, 31, 32, 33],
+    ("identity", "56"): [2, 2.1, 2.3, 2.2],
+    ("none", "8"): [4, 5, 5, 4],
+    ("none", "32"): [40, 41, 42, 43],
+}
+PLAIN, RESIDUAL = {"shortcut": "none"}, {"shortcut": "identity"}
+
+
+def test_less_is_greater_turned_round(depth):
+    arm, than = {**RESIDUAL, "depth": 56}, {**PLAIN, "depth": 56}
+    less = judged(depth, FOUR, kind="less", arm=arm, than=than)
+    greater = judged(depth, FOUR, kind="greater", arm=than, than=arm)
+    assert (less.verdict, less.p_for) == ("supported", greater.p_for)
+    assert less.effect == -greater.effect < 0
+
+
+def test_arms_of_a_group_weigh_the_same(depth):
+    verdict = judged(
+        depth,
+        FOUR,
+        arm={**PLAIN, "depth": [32, "56"]},
+        than={"shortcut": ["none", "identity"], "depth": "20"},
+    )
+    assert verdict.effect == pytest.approx((41.5 + 70) / 2 - (6 + 31.5) / 2)
+    assert (verdict.n_arm, verdict.n_than, verdict.verdict) == (8, 8, "supported")
+    assert math.isnan(verdict.correlation)
+
+
+def test_a_crossover_shows_both_differences(depth):
+    changes = {"kind": "crossover", "arm": RESIDUAL, "than": PLAIN, "factor": "depth", "at": [20, 56]}
+    crossed = judged(depth, FOUR, **changes)
+    assert (crossed.effect_first, crossed.effect_second) == (pytest.approx(25.5), pytest.approx(-67.85))
+    assert crossed.effect == pytest.approx(25.5 + 67.85) and crossed.verdict == "supported"
+    parallel = FOUR | {("identity", "56"): [99, 98, 97, 98]}
+    assert judged(depth, parallel, **changes).verdict == "refuted"
+
+
+def test_a_trend_runs_over_the_levels_in_their_order(depth):
+    changes = {"kind": "trend", "arm": PLAIN, "than": None, "factor": "depth"}
+    rises = judged(depth, FOUR, **changes, direction="rises")
+    means = [4.5, 6, 41.5, 70]
+    assert rises.effect == pytest.approx(3 * stats.linregress(range(4), means).slope)
+    assert (rises.verdict, rises.mean_than, rises.mean_arm) == ("supported", 4.5, 70)
+    assert judged(depth, FOUR, **changes, direction="falls").verdict == "refuted"
+
+
+def test_a_trend_over_one_level_is_not_tested(depth):
+    only = {key: arm for key, arm in depth.arms.items() if key[1] == "20"}
+    changes = {"kind": "trend", "arm": PLAIN, "than": None, "factor": "depth", "direction": "rises"}
+    verdict = judged(replace(depth, arms=only), FOUR, **changes)
+    assert (verdict.verdict, verdict.reason) == (
+        "not tested",
+        "factor depth has only one level in this suite",
+    )
+
+
+def test_an_arm_fails_where_its_runs_are_above_the_threshold(depth):
+    changes = {"kind": "fails", "arm": {**PLAIN, "depth": 56}, "than": None, "margin": 0}
+    fails = judged(depth, FOUR, **changes, threshold=50.0)
+    assert (fails.verdict, fails.effect, fails.n_arm, fails.n_than) == ("supported", 20, 4, 0)
+    assert judged(depth, FOUR, **changes, threshold=95.0).verdict == "refuted"
+    guessing = FOUR | {("none", "56"): [90.0] * 4}  # all diverged
+    assert judged(depth, guessing, **changes, threshold=50.0).verdict == "supported"
+
+
+def test_equivalence_is_shown_or_refuted(depth):
+    changes = {"kind": "equivalent", "arm": {**PLAIN, "depth": 8}, "than": {**PLAIN, "depth": 20}}
+    assert judged(depth, FOUR, **changes, margin=20).verdict == "supported"
+    assert judged(depth, FOUR, **changes, margin=2).verdict == "inconclusive"
+    assert judged(depth, FOUR | {("none", "8"): [30, 31, 30, 31]}, **changes, margin=2).verdict == "refuted"
+
+
+def test_wilsons_interval_of_an_error():
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(36, 360, method="wilson")
+    assert binomial_interval(10.0, 360) == pytest.approx((100 * low, 100 * high))
 
 
 def test_a_claim_without_runs_says_so(depth):

@@ -86,6 +86,15 @@ def studies_of(wildcards):
     return [planned.name for planned in plan.reported(wildcards.name)]
 
 
+# Where a study names mechanisms, what was measured of them.
+def diagnostic_tables(*studies):
+    return [
+        f"results/{suite}/{study}/diagnostics"
+        for study in studies
+        if plan.studies[study].study.diagnostics
+    ]
+
+
 # Where there are GPUs, on this machine or on the cluster that takes the jobs, a training job asks for one.
 def gpus_of_a_job(wildcards):
     local = (
@@ -130,7 +139,13 @@ def arms(wildcards):
 
 
 def figures(wildcards):
-    return [shown(wildcards.study), digest(plan.studies[wildcards.study].study.figures)]
+    study = plan.studies[wildcards.study].study
+    return [shown(wildcards.study), digest(study.figures), digest(study.diagnostics)]
+
+
+def diagnostics(wildcards):
+    study = plan.studies[wildcards.study].study
+    return [shown(wildcards.study), digest(study.diagnostics)]
 
 
 def claims(wildcards):

@@ -3,6 +3,7 @@ rule figures:
     input:
         "results/{suite}/{study}/runs.csv",
         "results/{suite}/{study}/history.csv",
+        lambda wildcards: diagnostic_tables(wildcards.study),
     output:
         report(
             directory("report/{suite}/figures/{study}"),
@@ -19,7 +20,7 @@ rule figures:
         "../envs/ablations.yaml"
     params:
         figures=figures,
-        code=code("figures.py", "collect.py", "statistics.py"),
+        code=code("figures.py", "mechanisms.py", "collect.py", "statistics.py"),
     message:
         "Drawing the figures of {wildcards.study}"
     shell:
@@ -61,9 +62,13 @@ rule report:
         lambda wildcards: expand(
             "report/{{suite}}/figures/{study}", study=studies_of(wildcards)
         ),
+        lambda wildcards: diagnostic_tables(*studies_of(wildcards)),
         "results/{suite}/{name}-verdicts.csv",
         template=workflow.source_path("../../report/template.md.j2"),
+        page=workflow.source_path("../../report/page.html"),
         style=workflow.source_path("../../report/style.css"),
+        script=workflow.source_path("../../report/report.js"),
+        markdown=workflow.source_path("../../report/markdown.lua"),
         paper=workflow.source_path("../../report/paper.typ"),
         references=workflow.source_path("../../report/references.bib"),
     output:
@@ -89,7 +94,7 @@ rule report:
         "../envs/ablations.yaml"
     params:
         text=text,
-        code=code("report.py", "typesetting.py", "statistics.py"),
+        code=code("report.py", "mechanisms.py", "typesetting.py", "statistics.py"),
     message:
         "Writing the report {wildcards.name}"
     shell:
