@@ -155,8 +155,8 @@ MECHANISMS = {
         panels=dict.fromkeys((INITIAL, TRAINED), "block"),
         method=(
             "The standard deviation of the output of each block's transform, before the addition (in a plain network "
-            "before the ReLU), over up to 256 validation images, normalised as a batch [@he2015, section 4.2 and Fig. 7, there of each layer]: where it "
-            "is small, a residual block changes its input little. Means over runs."
+            "before the ReLU), over up to 256 validation images, normalised as a batch [@he2015, section 4.2 and Fig. "
+            "7, there of each layer]: where it is small, a residual block changes its input little. Means over runs."
         ),
         tell=of_blocks,
     ),

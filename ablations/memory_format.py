@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import torch
 
 from ablations.plan import Arm, Run
-from ablations.training.engine import course, denormals_as_zero
+from ablations.training.engine import LAYOUTS, course, denormals_as_zero
 from ablations.training.evaluation import Splits
 from ablations.training.lane import Lane
+from ablations.training.replay import WARM_UP
 
-FORMATS = ("channels_last", "contiguous")
-WARM_UP = 4  # steps that do not count; on a GPU the last of them captures
+FORMATS = tuple(LAYOUTS)
+NOT_COUNTED = WARM_UP + 1  # steps; on a GPU the last of them captures
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def measure(
 def in_turn(arm: Arm, splits: Splits, steps: int) -> list[float]:
     """Median milliseconds of a step in each format. More epochs than planned, so that there are enough steps; at a
     rate at which none diverges."""
-    changes = {"epochs": WARM_UP + steps, "learning_rate": 1e-9, "patience": None}
+    changes = {"epochs": NOT_COUNTED + steps, "learning_rate": 1e-9, "patience": None}
     courses = []
     for name in FORMATS:
         recipe = arm.recipe.model_copy(update={**changes, "memory_format": name})
@@ -68,7 +69,7 @@ def in_turn(arm: Arm, splits: Splits, steps: int) -> list[float]:
     lanes = [Lane(splits.device) for _ in FORMATS]
     taken: list[list[float]] = [[], []]
     with denormals_as_zero():
-        for _ in range(WARM_UP + steps):
+        for _ in range(NOT_COUNTED + steps):
             for each, lane, times in zip(courses, lanes, taken, strict=True):
                 started = time.perf_counter()
                 with lane:
@@ -76,4 +77,4 @@ def in_turn(arm: Arm, splits: Splits, steps: int) -> list[float]:
                 if splits.device.type == "cuda":
                     torch.cuda.synchronize(splits.device)
                 times.append(1000 * (time.perf_counter() - started))
-    return [statistics.median(times[WARM_UP:]) for times in taken]
+    return [statistics.median(times[NOT_COUNTED:]) for times in taken]

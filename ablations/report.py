@@ -164,8 +164,8 @@ def undecided(claim: Claim, row: Mapping[str, Any]) -> str:
     unit = " pp" if in_percent(claim.metric) else ""
     enough = f"more than {MOST_SEEDS:,}" if math.isnan(row["seeds_needed"]) else f"{row['seeds_needed']:.0f}"
     return (
-        f" At the level of this report the difference does not stand out from the spread between seeds: one of {row['detectable']:.2f}{unit} would "
-        f"have been found with probability 80 %, and {enough} seeds an arm would settle it if it is as large as seen."
+        " At the level of this report the difference does not stand out from the spread between seeds: one of "
+        f"{row['detectable']:.2f}{unit} would have been found with probability 80 %, and {enough} seeds an arm would settle it if it is as large as seen."
     )
 
 
