@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -24,8 +25,9 @@ def train_arm(arm: Arm, seeds: Iterable[int], splits: Splits, store: Store, at_o
     """Train the runs of an arm that are missing or damaged, up to `at_once` at a time, each from its checkpoint
     where there is one, and tell of each. Raises Interrupted where a signal ends it, UserError where memory does not
     suffice; the others go on."""
+    where = {**environment(splits.device), "at_once": at_once}
     runs = (Run(arm, seed, splits.data.fingerprint) for seed in seeds)
-    courses = (train_seed(run, splits, store, at_once) for run in runs if Signals.received is None)
+    courses = (train_seed(run, splits, store, where) for run in runs if Signals.received is None)
     reset_peak(splits.device)
     with Signals(), denormals_as_zero():
         side_by_side(courses, splits.device, at_once)
@@ -33,8 +35,10 @@ def train_arm(arm: Arm, seeds: Iterable[int], splits: Splits, store: Store, at_o
             raise Interrupted(Signals.received)
 
 
-def train_seed(run: Run, splits: Splits, store: Store, at_once: int) -> Generator[None, None, None]:
-    """Train a run if the store lacks it, pausing after each step."""
+def train_seed(
+    run: Run, splits: Splits, store: Store, where: Mapping[str, Any]
+) -> Generator[None, None, None]:
+    """Train a run if the store lacks it, pausing after each step; `where` is written down with it."""
     arm, seed, device = run.arm, run.seed, splits.device
     try:
         metrics = store.verified(run)
@@ -60,7 +64,7 @@ def train_seed(run: Run, splits: Splits, store: Store, at_once: int) -> Generato
             "Give a smaller batch_size or network, or let fewer runs share the device (--at-once, --runs-per-gpu)"
         )
     weights = safetensors.torch.save(trained.weights)
-    where = {**environment(device), "at_once": at_once, "execution": trained.execution}
-    store.save(run, trained.metrics, trained.history, weights, where)
+    told = {**where, "execution": trained.execution}
+    store.save(run, trained.metrics, trained.history, weights, told)
     checkpoints.clear()
     progress.finish(trained.metrics)

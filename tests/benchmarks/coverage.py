@@ -10,7 +10,7 @@ plain-56, `quiet` ones about the two that vary least.
 Found, 95 % intervals being asked to cover 93 to 97 % and reports to err in 5 %:
 
 Welch's intervals cover 95 to 97 %, unequal variances and heavy tails included, and 2 to 6 % of reports err. Where one
-run in ten diverges they cover 85 to 91 % between arms of similar variance, less between others, and up to 43 % of
+run in ten diverges they cover 85 to 96 %, less between arms of similar variance and more seeds, and up to 43 % of
 reports err: most samples show no such run, and no method can know of it.
 
 Moderated variances cover 84 to 93 % for noisy arms, and up to half of the reports err: the prior holds for arms drawn
