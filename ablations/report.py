@@ -14,14 +14,15 @@ import jinja2
 import pandas as pd
 
 from ablations import layout
+from ablations.captions import caption
 from ablations.collect import read_runs, read_table, write_table
-from ablations.config import METRICS, TEMPLATES, Claim, Figure, words
+from ablations.config import TEMPLATES, words
 from ablations.errors import UserError
+from ablations.findings import in_percent, numbers_of_runs, p_value, sentence
 from ablations.mechanisms import MECHANISMS, paragraph, read_diagnostic
+from ablations.methods import environments, methods
 from ablations.plan import Plan, PlannedStudy
-from ablations.schema import Strict
 from ablations.statistics import (
-    MOST_SEEDS,
     Verdict,
     binomial_interval,
     judge,
@@ -121,62 +122,6 @@ def read_verdicts(plan: Plan, name: str) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def sentence(claim: Claim, row: dict[str, Any], effect: str) -> str:
-    """A verdict in words, with its numbers."""
-    if row["verdict"] == "not tested":
-        return f"Not tested: {row['reason']}."
-    metric = METRICS[claim.metric].removesuffix(" (%)").capitalize()
-    together = (
-        f", correlation over seeds {row['correlation']:.2f}"
-        if row["correlation"] == row["correlation"]
-        else ""
-    )
-    return (
-        f"{row['verdict'].capitalize()}.{undecided(claim, row)} {metric}: {compared(claim, row, effect)}, "
-        f"p = {p_value(row['p_adjusted'])}, n = {numbers_of_runs(row, ' and ')}{together}; the smallest "
-        f"difference that matters was set to {claim.margin:g}). Published: {claim.in_print} [@{claim.source}]."
-    ).replace("p = <", "p <")
-
-
-def compared(claim: Claim, row: Mapping[str, Any], effect: str) -> str:
-    """The numbers that a claim compares, with its effect, up to where p follows."""
-    unit = " pp" if in_percent(claim.metric) else ""
-    arm, than = (f"{row[side]:.2f}{' %' if unit else ''}" for side in ("mean_arm", "mean_than"))
-    if claim.kind == "crossover":
-        first, second = (
-            f"{row[column]:+.2f}{unit} at {words(claim.factor)} {level}"
-            for column, level in zip(("effect_first", "effect_second"), claim.at, strict=True)
-        )
-        return f"difference {first} and {second} (the one minus the other {effect}"
-    if claim.kind == "fails":
-        return f"{arm} against a threshold of {than} (difference {effect}"
-    if claim.kind == "trend":
-        return f"{than} at the first and {arm} at the last level (change along the straight line over the levels {effect}"
-    return f"{arm} against {than} (difference {effect}"
-
-
-def undecided(claim: Claim, row: Mapping[str, Any]) -> str:
-    """What could have been found, and how many seeds would settle an inconclusive claim; empty for others."""
-    if row["verdict"] != "inconclusive":
-        return ""
-    unit = " pp" if in_percent(claim.metric) else ""
-    enough = f"more than {MOST_SEEDS:,}" if math.isnan(row["seeds_needed"]) else f"{row['seeds_needed']:.0f}"
-    return (
-        " At the level of this report the difference does not stand out from the spread between seeds: one of "
-        f"{row['detectable']:.2f}{unit} would have been found with probability 80 %, and {enough} seeds an arm would settle it if it is as large as seen."
-    )
-
-
-def numbers_of_runs(row: Mapping[str, Any], between: str) -> str:
-    """The runs of the two sides of a claim, or of its only one."""
-    return between.join(str(row[side]) for side in ("n_arm", "n_than") if row[side])
-
-
-def in_percent(metric: str) -> bool:
-    """Whether a metric is in percent, and its differences in percentage points."""
-    return METRICS[metric].endswith("(%)")
 
 
 def study_context(
@@ -285,107 +230,6 @@ def seconds_to_target(runs: pd.DataFrame) -> str:
     return f"{mean} ({len(reached)} of {len(runs)})"
 
 
-def caption(figure: Figure, planned: PlannedStudy) -> str:
-    """What a figure shows, how many seeds, and what its marks are."""
-    shown = (
-        "thin lines are runs, thick lines their means"
-        if figure.kind == "curves"
-        else ("dots are runs, lines join their means, bars are 95 % intervals of the mean (Student's t)")
-    )
-    others = [factor for factor in planned.factors if factor != figure.colour] or [figure.colour]
-    if figure.kind == "cost":
-        shown += f"; beside the points stands the {' and '.join(map(words, others))}"
-    else:
-        seen = (figure.colour, figure.x if figure.kind == "levels" else figure.panels)
-        pooled = [words(factor) for factor in planned.factors if factor not in seen]
-        shown += f"; the arms of every {' and '.join(pooled)} together" if pooled else ""
-    return f"{figure.title}; n = {len(planned.seeds)} seeds an arm; {shown}."
-
-
-def methods(planned: PlannedStudy, runs: pd.DataFrame) -> str:
-    """Data, network and recipe of a study in words; fields that the study varies are left to its table."""
-    arm, sizes = next(iter(planned.arms.values())), runs.iloc[0]
-    levels = [level for factor in planned.factors.values() for level in factor.levels]
-    varied = {path for level in levels for path in level.settings}
-    hidden = {"recipe.deterministic"}  # told below, of every arm
-    if arm.recipe.schedule != "step":
-        hidden |= {"recipe.milestones", "recipe.gamma"}
-    model = told(arm.model, "model", varied)
-    recipe = told(arm.recipe, "recipe", varied | hidden)
-    return (
-        f"Data: {arm.dataset.title}; {sizes['train_images']:,} training, {sizes['validation_images']:,} validation "
-        f"and {sizes['test_images']:,} test images. Network: {described(model) or 'that of the arm'}. Recipe: "
-        f"{described(recipe)}. Seeds {planned.seeds[0]} to {planned.seeds[-1]} for each of {len(planned.arms)} arms."
-        f"{not_deterministic(planned)}"
-    )
-
-
-def not_deterministic(planned: PlannedStudy) -> str:
-    """A sentence that names the arms trained with `deterministic: false`; empty where there are none."""
-    arms = [key for key, arm in planned.arms.items() if not arm.recipe.deterministic]
-    if not arms:
-        return ""
-    named = "; ".join(
-        ", ".join(f"{words(factor)} {level}" for factor, level in planned.levels(key).items()) for key in arms
-    )
-    return (
-        " Trained with `deterministic: false`, so that on a GPU the same seed need not give the same numbers again: "
-        f"{'all arms' if len(arms) == len(planned.arms) else named}."
-    )
-
-
-# Fields of networks and recipes that the report names even at their defaults.
-NAMED = {
-    "family", "block", "widths", "norm", "order", "depth",
-    "optimiser", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup", "crop_padding", "flip",
-    "precision",
-}  # fmt: skip
-
-
-def told(definition: Strict, part: str, without: set[str]) -> dict[str, Any]:
-    """The fields of a network or recipe that the report names."""
-    defaults = type(definition).model_fields
-    return {
-        name: value
-        for name, value in definition.model_dump().items()
-        if f"{part}.{name}" not in without and (name in NAMED or value != defaults[name].default)
-    }
-
-
-def described(fields: Mapping[str, Any]) -> str:
-    """Fields of a definition in words."""
-    return ", ".join(
-        f"{name.replace('_', ' ')} {plain(value)}" for name, value in fields.items() if value is not None
-    )
-
-
-def plain(value: Any) -> str:
-    """A value in words."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, tuple | list):
-        return "/".join(map(plain, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def environments(runs: pd.DataFrame) -> list[str]:
-    """A sentence for each environment that runs were trained in."""
-    lines = []
-    columns = ["device", "threads", "torch", "python", "commit", "dirty"]
-    for values, group in runs.groupby(columns, dropna=False, sort=False):
-        device, threads, torch, python, commit, dirty = values
-        state = (
-            f"commit {commit[:12]}{' with local changes' if dirty else ''}"
-            if isinstance(commit, str)
-            else "no commit known"
-        )
-        networks = group["run"].nunique()
-        lines.append(
-            f"{networks} runs on {device}, {threads} thread{'s' if threads > 1 else ''}, torch {torch}, Python {python}, {state}."
-        )
-    return lines
-
-
 def magnitude(value: float) -> str:
     """A large number with its unit: 2.52 M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -398,11 +242,6 @@ def interval(runs: pd.DataFrame, metric: str) -> str:
     """Mean and half the 95 % interval of a metric over an arm's runs."""
     mean, low, _ = mean_interval(runs[metric].to_numpy(float), resolution(runs, metric))
     return f"{mean:.2f}" if math.isnan(low) else f"{mean:.2f} ± {mean - low:.2f}"
-
-
-def p_value(p: float) -> str:
-    """A p value as printed."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def summary(plan: Plan, name: str) -> str:

@@ -14,8 +14,10 @@ from ablations.collect import collect, read_table, seconds_to_target, write_tabl
 from ablations.config import Claim, Library
 from ablations.data import prepare, read_header
 from ablations.figures import draw
+from ablations.findings import sentence
+from ablations.methods import methods
 from ablations.plan import Run, make_plan
-from ablations.report import error_on_others, methods, sentence, write_report, write_verdicts
+from ablations.report import error_on_others, write_report, write_verdicts
 from ablations.store import Store, table
 
 SUITE = """

@@ -20,7 +20,13 @@ rule figures:
         "../envs/ablations.yaml"
     params:
         figures=figures,
-        code=code("figures.py", "mechanisms.py", "collect.py", "statistics.py"),
+        code=code(
+            "figures.py",
+            "plotting.py",
+            "diagnostic_figures.py",
+            "mechanisms.py",
+            "statistics.py",
+        ),
     message:
         "Drawing the figures of {wildcards.study}"
     shell:
@@ -94,7 +100,15 @@ rule report:
         "../envs/ablations.yaml"
     params:
         text=text,
-        code=code("report.py", "mechanisms.py", "typesetting.py", "statistics.py"),
+        code=code(
+            "report.py",
+            "captions.py",
+            "findings.py",
+            "methods.py",
+            "mechanisms.py",
+            "typesetting.py",
+            "statistics.py",
+        ),
     message:
         "Writing the report {wildcards.name}"
     shell:
