@@ -5,9 +5,14 @@
 #   snakemake --cores 8 depth                                    one study, with a report of its own
 #   snakemake plain_width --cores 8 --config extra=my            definitions of your own in my/studies/, ...
 #   snakemake --cores 8 all_studies                              every study of the suite
+#   snakemake --cores 8 --config format=paper author="A. Student"  the PDF in two columns, with a name
 #   snakemake -n                                                 what would be done
+#   snakemake --report results/provenance.html                   where each result came from, in one file
 #
 # The DAG follows from the YAML alone. Rules call `python -m ablations VERB` and nothing else.
+
+
+report: "workflow/captions/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
@@ -18,11 +23,12 @@ include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/report.smk"
 
 
-# The report of every study that the suite lists.
+# The report of the studies that the suite reports together, and one of each by itself.
 rule all:
     default_target: True
     input:
         report_files("report"),
+        [report_files(study) for study in plan.listed],
 
 
 # Every study that the suite lists, each with its own report.

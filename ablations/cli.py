@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   ablations plan depth --suite digits               its runs, what is cached, what the rest costs
   ablations train depth depth=20 --seeds 0 1        train some arms of a study without Snakemake
   ablations report --suite digits                   tables, figures and reports from what is trained
+  ablations compare digits cifar10                  verdicts that changed, effects that moved
 
 The whole way, in parallel and only what is missing:
   snakemake --cores 8 --resources gpu=2 --config suite=digits
@@ -90,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
             default=os.environ.get("ABLATIONS_EXTRA") or None,
             help="folder with studies/, suites/, datasets/ of your own (default: $ABLATIONS_EXTRA)",
         )
-        if verb is not list_:
+        if verb not in (list_, compare):
             each.add_argument("--suite", default="digits", help="suite to run in (default: digits)")
         return each
 
@@ -184,6 +185,33 @@ def parser() -> argparse.ArgumentParser:
         )
         if verb is report:
             each.add_argument("--only", action="store_true", help="from tables and figures as they are")
+            each.add_argument(
+                "--format",
+                choices=("course", "paper"),
+                default="course",
+                help="of the PDF: course, in one column, or paper, in two (default: course)",
+            )
+            each.add_argument(
+                "--author",
+                action="append",
+                default=[],
+                metavar="NAME",
+                help="named under the title; may repeat",
+            )
+    each = add(
+        compare,
+        "show two suites, or two folders of results, side by side",
+        "ablations compare digits cifar10\n  ablations compare ../before/results results --report depth --out changes",
+    )
+    for side in ("a", "b"):
+        each.add_argument(
+            side, metavar=side.upper(), help="a suite, a folder of results, or results/<suite> in one"
+        )
+    each.add_argument("--suite", help="suite in a folder of results (default: the other side's, or digits)")
+    each.add_argument(
+        "--report", metavar="STUDY", default="report", help="a study's own report (default: the suite's)"
+    )
+    each.add_argument("--out", metavar="DIR", help="write comparison.md and comparison.csv there")
     return top
 
 
@@ -291,7 +319,8 @@ def train(options: argparse.Namespace) -> None:
         splits = {key: Splits.of(prepared, device) for key, prepared in ready.items()}
         for arm, seeds in work.values():
             at_once = options.at_once or (len(seeds) if device.type == "cuda" else 1)
-            train_arm(arm, seeds, splits[arm.data_key], store, at_once)
+            snapshots = arm.id in plan.through_training
+            train_arm(arm, seeds, splits[arm.data_key], store, at_once, snapshots)
             if options.job is not None:
                 rows = store.rows(arm, seeds, data.read_header(layout.data(arm.data_key)))
                 write_text(layout.arm_table(options.suite, options.job), table(rows))
@@ -425,16 +454,20 @@ def verdicts(options: argparse.Namespace) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
+    from ablations.collect import forget, has_runs
     from ablations.report import write_report
 
     plan = planned(options)
     if not options.only:
         for study in plan.reported(options.name):
             options.study = study.name
+            if not has_runs(study):  # the report says so
+                forget(plan, study.name)
+                continue
             for step in (cost, collect, *([diagnose] if study.study.diagnostics else []), figures):
                 step(options)
         verdicts(options)
-    write_report(plan, options.name)
+    write_report(plan, options.name, options.format, options.author)
     if not options.only:
         summary(options)
 
@@ -443,3 +476,24 @@ def summary(options: argparse.Namespace) -> None:
     from ablations.report import summary
 
     print(summary(planned(options), options.name))
+
+
+def compare(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from ablations.collect import write_table
+    from ablations.compare import locate, pair_up, table, text
+    from ablations.files import write_text
+
+    if options.out and Path(options.out).is_file():
+        raise UserError(f"--out: found the file {options.out}; give a folder, made where it is not there")
+    known = library(options)
+    named = [side for side in (options.a, options.b) if side in known.names("suites")]
+    suite = options.suite or next(iter(named), "digits")
+    a, b = (locate(known, side, suite, options.report) for side in (options.a, options.b))
+    pairs = pair_up(known, a, b)
+    told = text(pairs, a, b)
+    print(told)
+    if options.out:
+        write_text(Path(options.out) / "comparison.md", told + "\n")
+        write_table(table(pairs), Path(options.out) / "comparison.csv")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from ablations import layout
+from ablations.config import COLUMNS, METRICS
 from ablations.data import read_header
 from ablations.errors import UserError
 from ablations.files import write_text
@@ -37,8 +39,35 @@ def collect(plan: Plan, name: str) -> None:
     table = pd.DataFrame(rows).join(costs, on="arm")
     history = pd.concat([pd.read_csv(io.BytesIO(rows)).assign(run=run) for run, rows in histories.items()])
     table["seconds_to_target"] = table["run"].map(seconds_to_target(history, planned.target_error))
-    write_table(table, layout.study_table(plan.suite_name, name, "runs"))
+    batch_sizes = {arm.id: arm.recipe.batch_size for arm in planned.arms.values()}
+    write_table(with_derived(table, history, batch_sizes), layout.study_table(plan.suite_name, name, "runs"))
     write_table(history, layout.study_table(plan.suite_name, name, "history"))
+
+
+def has_runs(planned: PlannedStudy) -> bool:
+    """Whether the store holds a finished run of a study."""
+    store = Store(layout.RESULTS)
+    headers = ((arm, read_header(layout.data(arm.data_key))) for arm in planned.arms.values())
+    return any(store.rows(arm, planned.seeds, header) for arm, header in headers if header)
+
+
+def forget(plan: Plan, name: str) -> None:
+    """Remove the tables of a study whose runs are gone."""
+    for table in ("runs", "history"):
+        layout.study_table(plan.suite_name, name, table).unlink(missing_ok=True)
+
+
+def with_derived(table: pd.DataFrame, history: pd.DataFrame, batch_sizes: Mapping[str, int]) -> pd.DataFrame:
+    """The table with what follows from other columns: the `gap`, test minus training error in percentage points,
+    which a diverged run has none of; `milliseconds_per_step`, by the batch size of each arm; and the `gradient_norm`
+    of the last epoch's last batch."""
+    finished = table["status"] != "diverged"  # two errors of guessing make no gap of 0
+    last = history.groupby("run", sort=False).tail(1).set_index("run")
+    return table.assign(
+        gap=(table["test_error"] - table["train_error"]).where(finished),
+        milliseconds_per_step=1000 * table["arm"].map(batch_sizes) / table["images_per_second"],
+        gradient_norm=table["run"].map(last["gradient_norm"]),
+    )
 
 
 def seconds_to_target(history: pd.DataFrame, target: float | None) -> pd.Series:
@@ -50,10 +79,12 @@ def seconds_to_target(history: pd.DataFrame, target: float | None) -> pd.Series:
 
 
 def read_runs(suite: str, planned: PlannedStudy) -> pd.DataFrame:
-    """The table of runs of a study, factors as ordered categories."""
-    table = read_table(
-        layout.study_table(suite, planned.name, "runs"), dtype=dict.fromkeys(planned.factors, str)
-    )
+    """The table of runs of a study, factors as ordered categories; without rows where it is not there."""
+    path = layout.study_table(suite, planned.name, "runs")
+    if path.is_file():
+        table = read_table(path, dtype=dict.fromkeys(planned.factors, str))
+    else:
+        table = pd.DataFrame(columns=[*dict.fromkeys([*planned.factors, *COLUMNS, *METRICS])])
     for name, factor in planned.factors.items():
         table[name] = pd.Categorical(table[name], [level.label for level in factor.levels], ordered=True)
     return table

@@ -199,13 +199,19 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-# Columns of the table of runs, beside its factors.
+def listing(parts: list[str]) -> str:
+    """`a, b and c`."""
+    *first, last = parts or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+# Columns of the table of runs, beside its factors and the metrics below.
 COLUMNS = {
-    "study", "network", "run", "arm", "seed", "status", "epoch", "step", "seconds", "epochs_trained", "measured_epoch",
-    "peak_memory_mb", "seconds_to_target", "macs", "norm_ops", "parameters", "activations",
+    "study", "network", "run", "arm", "seed", "status", "epoch", "step",
     "train_images", "validation_images", "test_images",
     "device", "threads", "execution", "at_once", "torch", "python", "packages", "commit", "dirty",
 }  # fmt: skip
+# Those that claims and figures may be about, with their unit.
 METRICS = {
     "train_error": "training error (%)",
     "train_loss": "training loss",
@@ -213,10 +219,28 @@ METRICS = {
     "validation_loss": "validation loss",
     "test_error": "test error (%)",
     "test_loss": "test loss",
-    "images_per_second": "training images a second",
+    "gap": "test minus training error (pp)",
+    "gradient_norm": "gradient norm",  # of the last epoch's last batch
     "sparsity": "weights near zero (%)",
+    "epochs_trained": "epochs trained",
+    "measured_epoch": "epoch measured",  # whose weights the metrics are of
+    "images_per_second": "training speed (images/s)",
+    "milliseconds_per_step": "training step (ms)",
+    "seconds": "time of a run (s)",
+    "seconds_to_target": "time to the target error (s)",
+    "peak_memory_mb": "peak memory (MB)",
+    "macs": "multiply-adds an image",
+    "norm_ops": "operations of norms an image",
+    "parameters": "parameters",
+    "activations": "activations an image",
 }
 Metric = Literal[*METRICS]
+
+
+def named(metric: str) -> tuple[str, str]:
+    """A metric's name and its unit, empty for a plain number."""
+    name, _, unit = METRICS[metric].partition(" (")
+    return name, unit.removesuffix(")")
 
 
 # The keys that claims of each kind take beside those that all take.
@@ -291,39 +315,61 @@ class Claim(Strict):
         return self.published + (f"; {self.statistic}" if self.statistic else "")
 
 
+COSTS = ("macs", "parameters", "seconds")  # of an arm; seconds: the time that training a run takes
+
+
 class Figure(Strict):
-    """`levels`: the metric against a factor's levels; `curves`: it against epochs; `cost`: it against a cost.
-    One panel a metric, except for `curves`: one panel a level of `panels`."""
+    """`levels`: metrics against a factor's levels; `cost`: a metric against costs, with the Pareto front; `curves`: it
+    against epochs. A panel a metric of `levels`, a cost of `cost`, a level of the factor `panels` of `curves`."""
 
     kind: Literal["levels", "curves", "cost"]
-    x: str | None = None  # levels: a factor; cost: macs or parameters
+    x: Sequence(str) = ()  # levels: a factor; cost: one cost or several
     y: Sequence(Metric)
     colour: str  # the factor that the colours tell apart
-    panels: str | None = None  # curves: a factor
+    panels: str | None = None  # curves: a factor; all arms in one panel if not given
     title: str  # what the figure shows, for captions
+
+    @field_validator("x", mode="before")
+    @classmethod
+    def one_or_several(cls, x: Any) -> Any:
+        return [x] if isinstance(x, str) else x
 
     @model_validator(mode="after")
     def axes(self) -> Figure:
         if not self.y:
             raise ValueError("`y` needs at least one metric")
-        if self.kind == "levels" and self.x is None:
+        if self.kind == "levels" and len(self.x) != 1:
             raise ValueError("a figure of levels takes a factor as `x`")
-        if self.kind == "cost" and self.x not in ("macs", "parameters"):
-            raise ValueError(f"`x` of a cost figure is macs or parameters, found {shown(self.x)}")
-        if self.kind == "curves" and (self.panels is None or len(self.y) != 1):
-            raise ValueError("a figure of curves takes one metric as `y` and a factor as `panels`")
+        if self.kind == "cost" and (
+            not self.x or not set(self.x) <= set(COSTS) or len(set(self.x)) < len(self.x)
+        ):
+            raise ValueError(
+                f"`x` of a cost figure is macs, parameters or seconds, or a list of them, found {shown(list(self.x))}"
+            )
+        if self.kind == "cost" and (len(self.y) != 1 or not self.y[0].endswith(("_error", "_loss"))):
+            raise ValueError(f"a cost figure takes one error or loss as `y`, found {shown(list(self.y))}")
+        if self.kind == "curves" and len(self.y) != 1:
+            raise ValueError(f"a figure of curves takes one metric as `y`, found {shown(list(self.y))}")
         if self.kind == "curves" and not self.y[0].startswith(("train_", "validation_")):
             raise ValueError(
                 f"curves show training or validation metrics, found {self.y[0]}: the test is read once"
             )
         return self
 
+    @property
+    def wide(self) -> bool:
+        """Whether it takes the whole width of the page."""
+        return self.kind != "levels" or len(self.y) > 1
+
 
 # Mechanisms that can be measured on the networks of a study; `ablations.mechanisms` says what each is.
 DIAGNOSTICS = (
     *("gradient-by-layer", "response-magnitude", "branch-variance", "lesions", "path-lengths"),
-    *("gradient-correlation", "loss-curve"),
+    *("gradient-correlation", "loss-curve", "loss-contour", "dropout-uncertainty"),
+    *("gradient-through-training", "loss-along-gradient", "activation-moments"),
 )
+# Those that take the weights of several epochs: runs of their arms keep snapshots.
+THROUGH_TRAINING = ("gradient-through-training", "loss-along-gradient", "activation-moments")
 
 
 class Diagnostic(Strict):
@@ -403,7 +449,7 @@ class Study(Strict):
             used = {
                 "colour": figure.colour,
                 "panels": figure.panels,
-                "x": figure.x if figure.kind == "levels" else None,
+                "x": figure.x[0] if figure.kind == "levels" else None,
             }
             for key, factor in used.items():
                 if factor is not None and factor not in self.factors:

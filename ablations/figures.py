@@ -9,17 +9,28 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter
 
 from ablations import layout
 from ablations.collect import read_runs, read_table, write_table
 from ablations.config import METRICS, Figure, words
 from ablations.diagnostic_figures import draw_diagnostic
-from ablations.mechanisms import read_diagnostic
+from ablations.figure_data import costs, curves, factors_of, is_listed, labels
+from ablations.mechanisms import drawable, read_diagnostic
 from ablations.plan import Plan, PlannedStudy
-from ablations.plotting import NEUTRAL, STYLE, colours, is_number, least_range, legend, panels, points
-
-COSTS = {"macs": "multiply-adds an image", "parameters": "parameters"}
+from ablations.plotting import (
+    FRONT,
+    GREY,
+    STYLE,
+    least_range,
+    legend,
+    looks,
+    name_lines,
+    name_points,
+    panels,
+    points,
+)
+from ablations.statistics import mean_interval
 
 
 def draw(plan: Plan, name: str) -> None:
@@ -38,12 +49,15 @@ def draw(plan: Plan, name: str) -> None:
         write_table(behind, folder / f"{figure_name}.csv")
     for diagnostic in planned.study.diagnostics:
         table = read_diagnostic(plan.suite_name, planned, diagnostic)
-        if table is not None:
+        if table is not None and drawable(table):
             with plt.rc_context(STYLE):
                 draw_diagnostic(planned, diagnostic, table)
                 plt.savefig(folder / f"{diagnostic}.svg", metadata={"Date": None})
                 plt.close()
             write_table(table, folder / f"{diagnostic}.csv")
+
+
+# ------------------------------------------------------------------------------------------ levels
 
 
 def draw_levels(
@@ -52,89 +66,156 @@ def draw_levels(
     """Metrics against a factor's levels: every seed a dot, the mean with its 95 % interval, a panel a metric.
     Levels that are words stand below each other, beside their dots; those that are numbers along an axis, means
     joined."""
-    columns = list(dict.fromkeys([figure.x, figure.colour]))
-    behind = runs[[*columns, "seed", *figure.y]]
-    levels = [level.label for level in planned.factors[figure.x].levels]
-    told = {"": NEUTRAL} if figure.x == figure.colour else colours(planned.factors[figure.colour])
-    listed = not all(is_number(level) for level in levels if level != "none") or levels == ["none"]
-    height = max(2.8, 0.8 + len(levels) * (0.14 + 0.1 * len(told))) if listed else 2.8
-    axes = panels(len(figure.y), share=listed, height=height)
+    (x,) = figure.x
+    levels, told, listed = labels(planned, x), looks(planned, figure.colour), is_listed(planned, figure)
+    abreast = 1 if x == figure.colour else len(told)  # dots of how many levels share a place
+    apart = 0.7 / abreast if listed else min(0.12, 0.4 / abreast)
+    height = max(2.8 if abreast > 1 else 1.8, 0.8 + len(levels) * (0.14 + 0.1 * abreast)) if listed else 2.8
+    axes, ends = panels(len(figure.y), share=listed, height=height), []
     for ax, metric in zip(axes, figure.y, strict=True):
-        for number, (level, colour) in enumerate(told.items()):
-            of_level = runs[runs[figure.colour] == level] if level else runs
-            shift = (0.7 / len(told) if listed else 0.12) * (number - (len(told) - 1) / 2)
-            groups = [of_level[of_level[figure.x] == x] for x in levels]
-            points(ax, np.arange(len(levels)) + shift, groups, metric, colour, level, listed)
+        ends.append({})
+        for number, (level, look) in enumerate(told.items()):
+            of_level = runs[runs[figure.colour] == level]
+            shift = apart * (number - (abreast - 1) / 2) if abreast > 1 else 0
+            groups = [of_level[of_level[x] == place] for place in levels]
+            points(ax, np.arange(len(levels)) + shift, groups, metric, look, level, listed)
+            if groups[-1][metric].notna().any():
+                ends[-1][level] = groups[-1][metric].mean()
         if listed:
             ax.set_yticks(range(len(levels)), levels)
             ax.set(xlabel=METRICS[metric], ylim=(len(levels) - 0.5, -0.5))
-            ax.set_xlim(0, max(ax.get_xlim()[1], least_range(metric)))
+            ax.set_xlim(min(0, runs[metric].min()), max(ax.get_xlim()[1], least_range(metric)))
         else:
             ax.set_xticks(range(len(levels)), levels)
-            ax.set(xlabel=words(figure.x), ylabel=METRICS[metric])
-            ax.set_ylim(0, max(ax.get_ylim()[1], least_range(metric)))
+            ax.set(xlabel=words(x), ylabel=METRICS[metric])
+            ax.set_ylim(min(0, runs[metric].min()), max(ax.get_ylim()[1], least_range(metric)))
     if listed:
-        axes[0].set_ylabel(words(figure.x))
-    legend(axes, figure.colour)
-    return behind
+        axes[0].set_ylabel(words(x))
+    if abreast > 1 and listed:
+        legend(axes, figure.colour)
+    elif abreast > 1:
+        name_lines(axes, figure.colour, ends, told)
+    return runs[[*factors_of(planned, figure), "seed", *figure.y]]
+
+
+# ------------------------------------------------------------------------------------------ cost
 
 
 def draw_cost(
     planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, history: pd.DataFrame
 ) -> pd.DataFrame:
-    """Metrics against the cost of an arm, on a logarithmic axis."""
-    behind = runs[["network", *planned.factors, "seed", figure.x, *figure.y]]
-    axes = panels(len(figure.y))
-    for ax, metric in zip(axes, figure.y, strict=True):
+    """A metric against the costs of arms, on logarithmic axes, a panel a cost, with the Pareto front. Beside the points
+    stand the levels of the factors that the colours do not tell; of a study of one factor, in one panel, the levels
+    that they tell."""
+    (metric,) = figure.y
+    factors, told = list(planned.factors), looks(planned, figure.colour)
+    behind = runs[["network", *factors, "seed", "status", *figure.x, metric]]
+    axes = panels(len(figure.x), share=True, height=3.2, wide=True)
+    by_cost = {cost: costs(planned, runs, cost, metric) for cost in figure.x}
+    for ax, (cost, arms) in zip(axes, by_cost.items(), strict=True):
         ax.set_xscale("log")
-        only = list(planned.factors) == [figure.colour]  # then arms are named beside their points
-        told = {"": NEUTRAL} if only else colours(planned.factors[figure.colour])
-        for level, colour in told.items():
-            of_level = runs[runs[figure.colour] == level] if level else runs
-            arms = [arm for _, arm in of_level.groupby(list(planned.factors), observed=True)]
-            arms.sort(key=lambda arm: arm[figure.x].iloc[0])
-            costs = np.array([arm[figure.x].iloc[0] for arm in arms], dtype=float)
-            points(ax, costs, arms, metric, colour, level, joined=not only)
-        name_costs(ax, planned, figure, runs, metric)
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set(xlabel=COSTS[figure.x], ylabel=METRICS[metric], ylim=(0, None))
+        for level, look in told.items():
+            of_level = arms[arms[figure.colour] == level]
+            groups = [runs[(runs[factors] == arm).all(axis=1)] for _, arm in of_level[factors].iterrows()]
+            points(ax, of_level[cost], groups, metric, look, level, joined=len(factors) > 1, along=cost)
+        draw_front(ax, arms[arms["front"]], cost, metric)
+        set_cost_axis(ax, cost, arms[cost])
+        behind = behind.merge(
+            arms[[*factors, "front"]].rename(columns={"front": f"front_{cost}"}), how="left"
+        )
+    axes[0].set_ylabel(METRICS[metric])
+    axes[0].set_ylim(max(0, axes[0].get_ylim()[0]), None)
+    if len(factors) == 1 and len(axes) == 1:
+        placed = name_points(axes[0], names_of_arms(planned, figure, arms, cost), 8)
+        if len(placed) == len(arms):
+            return behind
+        for name in placed:
+            name.remove()
     legend(axes, figure.colour)
+    for ax, (cost, arms) in zip(axes, by_cost.items(), strict=True) if len(factors) > 1 else ():
+        name_points(ax, names_of_arms(planned, figure, arms, cost))
     return behind
 
 
-def name_costs(ax: Axes, planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, metric: str) -> None:
-    """The levels of the other factors (of the only one there is), once for arms of equal cost, above the highest
-    of them."""
+def draw_front(ax: Axes, front: pd.DataFrame, cost: str, metric: str) -> None:
+    """The Pareto front: a step down at each of its arms, which have a ring."""
+    style = {"color": GREY, "linewidth": 1, "zorder": 1, "drawstyle": "steps-post"}
+    ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 0.9}
+    ax.plot(front[cost], front[metric], label=FRONT, **style, **ring)
+
+
+def set_cost_axis(ax: Axes, cost: str, seen: pd.Series) -> None:
+    """Round numbers along the axis, which spans a factor of 6 at least: arms built for equal cost look like it."""
+    low, high = (seen.min(), seen.max()) if len(seen) else (1, 1)
+    room = max(1.4, np.sqrt(6 * low / high))
+    low, high = low / room, high * room
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high) + 1)
+    ticks = [tick for tick in np.outer(decades, (1, 2, 5)).flat if low <= tick <= high]
+    ax.set_xlim(low, high)
+    ax.set_xticks(ticks if len(ticks) <= 5 else decades[(low <= decades) & (decades <= high)])
+    ax.xaxis.set_major_formatter(FuncFormatter("{:g}".format) if cost == "seconds" else EngFormatter(sep=" "))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel(METRICS[cost])
+
+
+def names_of_arms(
+    planned: PlannedStudy, figure: Figure, arms: pd.DataFrame, cost: str
+) -> list[tuple[float, float, str, str]]:
+    """The levels of the other factors, of the only one there is, at each arm's point in its colour; in grey at the
+    highest for arms of equal cost."""
+    told = looks(planned, figure.colour)
     others = [name for name in planned.factors if name != figure.colour] or [figure.colour]
-    for cost, equal in runs.groupby(figure.x):
-        levels = dict.fromkeys(" ".join(str(row[name]) for name in others) for _, row in equal.iterrows())
-        height = equal.groupby(list(planned.factors), observed=True)[metric].mean().max()
-        place = {"xytext": (-5, 5), "textcoords": "offset points", "ha": "right"}
-        ax.annotate(" / ".join(levels), (cost, height), fontsize=7, color="#57606a", **place)
+    named = []
+    for place, equal in arms.groupby(cost):
+        levels = dict.fromkeys(" ".join(map(str, row)) for row in equal[others].to_numpy())
+        colour = told[equal[figure.colour].iloc[0]].colour if len(equal) == 1 else GREY
+        named.append((place, equal[figure.y[0]].max(), " / ".join(levels), colour))
+    return named
+
+
+# ------------------------------------------------------------------------------------------ curves
 
 
 def draw_curves(
     planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, history: pd.DataFrame
 ) -> pd.DataFrame:
-    """A metric against epochs, a thin line a seed, the mean thick, a panel a level of the factor `panels`."""
+    """A metric against epochs, a thin line a seed, the mean thick with its 95 % interval as a band, a panel a level of
+    the factor `panels`. A run that diverged ends in a cross; the mean counts it as guessing from there."""
     (metric,) = figure.y
-    columns = list(dict.fromkeys([figure.panels, figure.colour]))
-    joined = history[["run", "epoch", metric]].merge(runs[["run", "seed", *columns]], on="run")
-    levels = [level.label for level in planned.factors[figure.panels].levels]
-    axes = panels(len(levels), share=True)
+    lines, told = curves(planned, figure, runs, history), looks(planned, figure.colour)
+    levels = labels(planned, figure.panels) if figure.panels else [None]
+    axes, ends = panels(len(levels), share=True, wide=True), []
     for ax, panel in zip(axes, levels, strict=True):
-        for level, colour in colours(planned.factors[figure.colour]).items():
-            lines = joined[(joined[figure.panels] == panel) & (joined[figure.colour] == level)]
-            for _, line in lines.groupby("run"):
-                ax.plot(line["epoch"], line[metric], color=colour, linewidth=0.7, alpha=0.5)
-            mean = lines.groupby("epoch")[metric].mean()
-            ax.plot(mean.index, mean, color=colour, linewidth=1.8, label=level)
-        ax.set(title=f"{words(figure.panels)}: {panel}", xlabel="epoch")
-    axes[0].set(ylabel=METRICS[metric], ylim=(0, None))
-    legend(axes, figure.colour)
-    return joined[[*columns, "seed", "epoch", metric]]
+        of_panel = lines[lines[figure.panels] == panel] if figure.panels else lines
+        ends.append({})
+        for level, look in told.items():
+            mean = draw_curve(ax, of_panel[of_panel[figure.colour] == level], metric, look.colour)
+            ax.plot(mean, color=look.colour, linestyle=look.line, linewidth=1.8, label=level)
+            if len(mean):
+                ends[-1][level] = mean.iloc[-1]
+        ax.set(title=f"{words(figure.panels)} {panel}" if figure.panels else "", xlabel="epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel(METRICS[metric])
+    axes[0].set_ylim(0, None)
+    if figure.panels != figure.colour:
+        name_lines(axes, figure.colour, ends, told)
+    return lines.drop(columns="run")
+
+
+def draw_curve(ax: Axes, lines: pd.DataFrame, metric: str, colour: str) -> pd.Series:
+    """The runs of a level and the band of their mean; gives the mean, as far as all of them were trained."""
+    for _, line in lines.groupby("run"):
+        trained = line[line["status"] == "finished"]
+        ax.plot(trained["epoch"], trained[metric], color=colour, linewidth=0.6, alpha=0.4)
+        if len(trained) < len(line):
+            ax.plot(trained["epoch"].tail(1), trained[metric].tail(1), "x", color=colour, markersize=5)
+    by_epoch = lines.groupby("epoch")[metric]
+    whole = by_epoch.count() == lines["run"].nunique()
+    intervals = by_epoch.apply(lambda values: mean_interval(values.to_numpy(float)))[whole]
+    mean, low, high = np.array(intervals.to_list()).T if len(intervals) else np.empty((3, 0))
+    ax.fill_between(intervals.index, low, high, color=colour, alpha=0.13, linewidth=0)
+    return pd.Series(mean, intervals.index)
 
 
 KINDS: dict[str, Callable[..., pd.DataFrame]] = {

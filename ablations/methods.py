@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from ablations.config import words
+from ablations.config import listing, words
 from ablations.plan import PlannedStudy
 from ablations.schema import Strict
 
 
 def methods(planned: PlannedStudy, runs: pd.DataFrame) -> str:
     """Data, network and recipe of a study in words; fields that the study varies are left to its table."""
-    arm, sizes = next(iter(planned.arms.values())), runs.iloc[0]
+    arm = next(iter(planned.arms.values()))
     levels = [level for factor in planned.factors.values() for level in factor.levels]
     varied = {path for level in levels for path in level.settings}
     hidden = {"recipe.deterministic"}  # told below, of every arm
@@ -22,9 +22,13 @@ def methods(planned: PlannedStudy, runs: pd.DataFrame) -> str:
         hidden |= {"recipe.milestones", "recipe.gamma"}
     model = told(arm.model, "model", varied)
     recipe = told(arm.recipe, "recipe", varied | hidden)
+    sizes = [
+        f"{count:,} {split}"
+        for split in ("training", "validation", "test")
+        for count in runs[f"{split.removesuffix('ing')}_images"].head(1)
+    ]
     return (
-        f"Data: {arm.dataset.title}; {sizes['train_images']:,} training, {sizes['validation_images']:,} validation "
-        f"and {sizes['test_images']:,} test images. Network: {described(model) or 'that of the arm'}. Recipe: "
+        f"Data: {arm.dataset.title}{'; ' + listing(sizes) + ' images' if sizes else ''}. Network: {described(model) or 'that of the arm'}. Recipe: "
         f"{described(recipe)}. Seeds {planned.seeds[0]} to {planned.seeds[-1]} for each of {len(planned.arms)} arms."
         f"{not_deterministic(planned)}"
     )
@@ -76,6 +80,54 @@ def plain(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "/".join(map(plain, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def threats(reported: Sequence[PlannedStudy], runs: pd.DataFrame, claims: int) -> list[dict[str, str]]:
+    """What could make the report's conclusions wrong, or wrong elsewhere."""
+    arms = [arm for planned in reported for arm in planned.arms.values()]
+    datasets = listing([*dict.fromkeys(arm.dataset.title for arm in arms)])
+    seeds = listing([*dict.fromkeys(str(len(planned.seeds)) for planned in reported)])
+    diverged = runs.drop_duplicates("run")["status"].eq("diverged")
+    ways = runs[["device", "torch", "commit"]].drop_duplicates()
+    told = {
+        "Other data and sizes": (
+            f"All of this is on {datasets}, with networks and recipes of this size. Published figures come from other "
+            "data, larger networks and longer training: they stand beside the effects for orientation, and a claim "
+            "refuted here is not refuted there."
+        ),
+        "Settings": (
+            "The arms of a study share one recipe, not tuned for each: it may suit some of them better than others, "
+            "and part of an effect may be that."
+        ),
+        "Seeds": (
+            f"With {seeds} seeds an arm, the spread between seeds is itself known only roughly. Intervals and tests "
+            "take means as normally distributed; where some runs of an arm train and others do not, they are not."
+        ),
+        "One test set": (
+            "All arms are tested on the same images. What their sampling adds is told beside each table and is not "
+            "part of the intervals of effects."
+        ),
+        "Many tests": (
+            f"p values are adjusted over the {claims} claims of this report, and not over other reports on the same "
+            "runs: a study's own report has fewer claims, and therefore smaller p values."
+        ),
+        "Diverged runs": (
+            f"{diverged.sum()} of {len(diverged)} runs diverged and count with the error of guessing."
+        )
+        if diverged.any()
+        else "",
+        "Times": (
+            "Seconds and images a second are those of the machine that trained, with whatever else ran there; arms "
+            "are compared in speed only where they were executed in the same way."
+        ),
+        "Mixed environments": (
+            f"The runs come from {len(ways)} combinations of device, version of torch and version of the code, which "
+            "can change numbers as much as a seed does."
+        )
+        if len(ways) > 1
+        else "",
+    }
+    return [{"title": title, "text": text} for title, text in told.items() if text]
 
 
 def environments(runs: pd.DataFrame) -> list[str]:

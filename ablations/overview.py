@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from statistics import median
+from typing import Any
 
 from ablations import data, layout
 from ablations.plan import Arm, Plan, Run
@@ -25,10 +26,10 @@ def overview(plan: Plan, studies: list[str]) -> str:
             of_arm = [Run(arm, seed, header.fingerprint if header else "") for seed in study.seeds]
             macs, work = costs(arm, header)
             runs |= {run.id: (run, work) for run in of_arm}
-            cached = sum(store.metrics(run) is not None for run in of_arm)
+            cached = sum(finished(plan, store, run) is not None for run in of_arm)
             levels = " ".join(f"{factor}={level}" for factor, level in study.levels(key).items())
             lines.append(f"  {levels:<28} {len(of_arm):>5} {cached:>7} {number(macs):>11} {number(work):>9}")
-    found = {name: metrics for name, (run, _) in runs.items() if (metrics := store.metrics(run))}
+    found = {name: metrics for name, (run, _) in runs.items() if (metrics := finished(plan, store, run))}
     lines += ["", f"{len(runs)} runs, {len(found)} cached."]
     missing = [work for name, (_, work) in runs.items() if name not in found]
     if None in missing:
@@ -40,6 +41,13 @@ def overview(plan: Plan, studies: list[str]) -> str:
             f"Left to train: {number(sum(missing))} MACs, {time if paces else 'no run yet to tell the pace'}."
         )
     return "\n".join(lines)
+
+
+def finished(plan: Plan, store: Store, run: Run) -> dict[str, Any] | None:
+    """What a run measured; None where it is to be trained, or trained again for the snapshots that it lacks."""
+    metrics = store.metrics(run)
+    lacks = metrics and run.arm.id in plan.through_training and store.lacks_snapshots(run, metrics)
+    return None if lacks else metrics
 
 
 def costs(arm: Arm, header: data.Header | None) -> tuple[int | None, float | None]:

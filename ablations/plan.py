@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -13,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ablations.config import (
+    THROUGH_TRAINING,
     Dataset,
     Factor,
     Level,
@@ -149,6 +151,15 @@ class PlannedStudy:
             if all(self.levels(key)[name] in some for name, some in wanted.items())
         }
 
+    @property
+    def through_training(self) -> set[str]:
+        """The ids of the arms whose runs keep snapshots, since a diagnostic follows them through training."""
+        found = set()
+        for name in self.study.diagnostics.keys() & set(THROUGH_TRAINING):
+            with contextlib.suppress(UserError):  # the suite lacks these arms; the report says it
+                found |= {arm.id for arm in self.select(self.study.diagnostics[name].arms).values()}
+        return found
+
     def known_levels(self, name: str, values: list[Scalar]) -> set[str]:
         """The labels of some levels of a factor. UserError where the suite does not have them."""
         if name not in self.factors:
@@ -172,6 +183,7 @@ class Job:
     arm: Arm
     part: int
     seeds: tuple[int, ...]
+    snapshots: bool = False  # whether its runs keep the weights of some epochs; no part of any id
 
     @property
     def name(self) -> str:
@@ -197,10 +209,14 @@ class Plan:
             for arm in planned.arms.values():
                 arms.setdefault(arm.id, arm)
                 seeds.setdefault(arm.id, set()).update(planned.seeds)
-        jobs = (
-            job for arm in arms.values() for job in cut(arm, sorted(seeds[arm.id]), self.suite.seeds_per_job)
-        )
+        size, kept = self.suite.seeds_per_job, self.through_training
+        jobs = (job for arm in arms.values() for job in cut(arm, sorted(seeds[arm.id]), size, arm.id in kept))
         return {job.name: job for job in jobs}
+
+    @cached_property
+    def through_training(self) -> set[str]:
+        """The ids of the arms whose runs keep snapshots for a study, whichever it is."""
+        return set().union(*(planned.through_training for planned in self.studies.values()))
 
     @cached_property
     def arm_jobs(self) -> dict[str, list[Job]]:
@@ -239,11 +255,11 @@ class Plan:
         return [self.study(study) for study in (self.listed if name == "report" else [name])]
 
 
-def cut(arm: Arm, seeds: list[int], size: int | None) -> Iterator[Job]:
+def cut(arm: Arm, seeds: list[int], size: int | None, snapshots: bool) -> Iterator[Job]:
     """An arm's seeds in jobs of `size`; all in one where it is None."""
     size = size or len(seeds)
     for part, start in enumerate(range(0, len(seeds), size)):
-        yield Job(arm, part, tuple(seeds[start : start + size]))
+        yield Job(arm, part, tuple(seeds[start : start + size]), snapshots)
 
 
 def make_plan(library: Library, suite_name: str) -> Plan:

@@ -1,6 +1,9 @@
-"""What the figures share: style, colours, panels, points with their intervals, legends."""
+"""What the figures share: style, colours, panels, points with their intervals, names of lines, legends."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import matplotlib
 
@@ -10,16 +13,25 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+from scipy.optimize import isotonic_regression
 
-from ablations.config import METRICS, Factor, words
+from ablations.config import METRICS, label, words
+from ablations.figure_data import is_number, labels
+from ablations.plan import PlannedStudy
 from ablations.statistics import mean_interval, resolution
 
-# Okabe & Ito's colours, distinct for colour-blind readers, for levels that are words; levels that are numbers
-# take a scale from light to dark.
-PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-NEUTRAL = "#0072B2"
+# Okabe & Ito's colours, distinct for colour-blind readers.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+ABSENT = "#333333"
+GREY = "#57606a"  # for what is no level: the front, names of points
+# The ends of the scale of a factor that several studies colour by; where a study goes beyond, its own.
+ENDS = {"depth": (8, 164)}
+WIDTH = 7.2  # inches that a page is wide
 STYLE = {
     "font.size": 9,
+    "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -30,10 +42,63 @@ STYLE = {
 }
 
 
-def panels(count: int, share: bool = False, height: float = 2.8) -> list[Axes]:
-    """Axes side by side in one figure, of a height in inches."""
-    size = (3.6 * count + (0.8 if count == 1 else 0), height)
-    return list(plt.subplots(1, count, figsize=size, squeeze=False, sharey=share)[1][0])
+# ------------------------------------------------------------------------------------------ colours
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a level is drawn, in every figure."""
+
+    colour: str
+    marker: str = "o"
+    line: str = "-"
+
+
+MARKS = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
+
+
+def looks(planned: PlannedStudy, factor: str) -> dict[str, Look]:
+    """The look of each level. `none` and `off` are all but black, in every study. The other words take the colours in
+    the order of the study's own levels, whatever the suite leaves out, so that the usual one, which studies name first,
+    is blue; after the sixth the colours come again, with another marker and line. Numbers go from light to dark."""
+    shown = labels(planned, factor)
+    known = [level.label for level in planned.study.factors[factor].levels]
+    present = [x for x in dict.fromkeys(known + shown) if x not in ("none", label(False))]
+    if all(map(is_number, present)):
+        told = dict(zip(present, scale(factor, [float(x) for x in present]), strict=True))
+    else:
+        told = {}
+        for number, level in enumerate(present):
+            again, place = divmod(number, len(PALETTE))
+            told[level] = Look(PALETTE[place], *MARKS[again % len(MARKS)])
+    return {level: told.get(level, Look(ABSENT)) for level in shown}
+
+
+def scale(factor: str, values: list[float]) -> list[Look]:
+    """From light to dark in the order of the numbers; for a factor of ENDS by their logarithm, so that a number looks
+    the same in every study."""
+    if factor in ENDS:
+        ends = np.log([min(*values, ENDS[factor][0]), max(*values, ENDS[factor][1])])
+        places = (np.log(values) - ends[0]) / (ends[1] - ends[0])
+    else:
+        places = np.argsort(np.argsort(values)) / max(1, len(values) - 1)
+    shades = matplotlib.colormaps["viridis"](0.88 - 0.83 * places)
+    return [Look(matplotlib.colors.to_hex(shade)) for shade in shades]
+
+
+# ------------------------------------------------------------------------------------------ panels and points
+
+
+def panels(count: int, share: bool = False, height: float = 2.8, wide: bool = False) -> list[Axes]:
+    """Axes in one figure, up to three side by side, in rows of a height in inches. It is as wide as a page, a single
+    panel narrower unless it is `wide`."""
+    columns = 2 if count == 4 else min(count, 3)
+    rows = -(-count // columns)
+    size = (WIDTH if count > 1 or wide else 4.4, height if rows == 1 else 2.2 * rows)
+    grid = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=share)[1]
+    for ax in grid.flat[count:]:
+        ax.remove()
+    return list(grid.flat[:count])
 
 
 def points(
@@ -41,42 +106,32 @@ def points(
     places: np.ndarray,
     groups: list[pd.DataFrame],
     metric: str,
-    colour: str,
+    look: Look,
     name: str,
     listed: bool = False,
     joined: bool = True,
+    along: str | None = None,
 ) -> None:
     """Every run of a group a dot, the means joined by a line where `joined`, their 95 % intervals as bars (none for
-    a single run). `listed`: the places are on the vertical axis, and the means, of words, are not joined."""
-    dots = {"color": colour, "markersize": 3.5, "alpha": 0.4, "markeredgewidth": 0}
+    a single run). `listed`: the places are on the vertical axis, and the means, of words, are not joined. `along`: the
+    column with a place of their own for the dots."""
+    dots = {"color": look.colour, "markersize": 3.5, "alpha": 0.4, "markeredgewidth": 0}
     means = []
     for place, group in zip(places, groups, strict=True):
-        values = group[metric].to_numpy(float)
-        across = np.full(len(values), place)
-        ax.plot(*((values, across) if listed else (across, values)), "o", **dots)
+        measured = group.dropna(subset=metric)
+        values = measured[metric].to_numpy(float)
+        across = np.full(len(values), place) if along is None else measured[along]
+        ax.plot(*((values, across) if listed else (across, values)), look.marker, **dots)
         if len(values):
             means.append((place, *mean_interval(values, resolution(group, metric))))
     place, centre, low, high = np.array(means).T if means else np.empty((4, 0))
     half = np.nan_to_num([centre - low, high - centre])
-    bars = {"color": colour, "capsize": 2.5, "elinewidth": 0.9, "label": name}
+    bars = {"color": look.colour, "capsize": 2.5, "elinewidth": 0.9, "label": name}
     if listed:
         ax.errorbar(centre, place, xerr=half, fmt="|", markersize=8, markeredgewidth=1.4, **bars)
     else:
-        ax.errorbar(place, centre, half, fmt="-" if joined else "_", linewidth=1.4, **bars)
-
-
-def colours(factor: Factor) -> dict[str, str]:
-    """A colour a level, the same in every figure of a study."""
-    labels = [level.label for level in factor.levels]
-    numeric = all(
-        isinstance(v, int | float) and not isinstance(v, bool)
-        for level in factor.levels
-        for v in level.settings.values()
-    )
-    if numeric or len(labels) > len(PALETTE):
-        scale = matplotlib.colormaps["viridis"](np.linspace(0.85, 0.1, len(labels)))
-        return dict(zip(labels, map(matplotlib.colors.to_hex, scale), strict=True))
-    return dict(zip(labels, PALETTE, strict=False))
+        mark = {"marker": look.marker, "markersize": 4, "linestyle": look.line if joined else ""}
+        ax.errorbar(place, centre, half, linewidth=1.4, **mark, **bars)
 
 
 def least_range(metric: str) -> float:
@@ -84,20 +139,92 @@ def least_range(metric: str) -> float:
     return 1.0 if METRICS[metric].endswith("(%)") else 0.0
 
 
-def is_number(label: str) -> bool:
-    """Whether a level is written as a number."""
-    try:
-        float(label)
-    except ValueError:
-        return False
-    return True
+# ------------------------------------------------------------------------------------------ names
+
+
+LINE = 10.0  # points that a line of text takes
+MOST = 1.5 * LINE  # points that a name may stand off its line
+LETTERS = 16  # of a name beside a panel; twice as many where there is one panel only
+
+
+def name_lines(
+    axes: list[Axes], factor: str, ends: list[Mapping[str, float]], told: Mapping[str, Look]
+) -> None:
+    """Each line's name in its colour at the right of the panel in which names have to leave their lines least; `ends`
+    are where lines end, by level, of each panel. A legend where they would have to leave them by far."""
+    axes[0].figure.draw_without_rendering()  # the layout: heights of panels
+    to_points = 72 / axes[0].figure.dpi
+    best = None
+    for ax, values in zip(axes, ends, strict=True):
+        if set(values) != set(told) or max(map(len, values)) > (1 + (len(axes) == 1)) * LETTERS:
+            continue
+        box = ax.get_window_extent()
+        heights = ax.transData.transform([(0, y) for y in values.values()])[:, 1] - box.y0
+        spread = spread_out(heights * to_points, box.height * to_points)
+        away = np.abs(spread - heights * to_points).max()
+        if away <= MOST and (best is None or away <= best[0]):
+            best = (away, ax, dict(zip(values, spread, strict=True)))
+    if best is None:
+        return legend(axes, factor)
+    _, ax, places = best
+    for level, height in places.items():
+        where = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
+        ax.annotate(level, (1, 0), (5, height), color=told[level].colour, fontsize=8, **where)
+
+
+def spread_out(heights: np.ndarray, room: float) -> np.ndarray:
+    """Heights moved as little as possible (least squares) to stand a line of text apart, from 0 to `room`."""
+    order = np.argsort(heights, kind="stable")
+    steps = LINE * np.arange(len(heights))
+    apart = isotonic_regression(heights[order] - steps).x + steps
+    placed = np.empty_like(apart)
+    placed[order] = np.minimum(np.maximum(apart, steps), room - steps[::-1])
+    return placed
+
+
+# Behind names, to keep them apart from lines that they cross.
+HALO = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6}
+
+
+def name_points(
+    ax: Axes, names: list[tuple[float, float, str, str]], fontsize: float = 7
+) -> list[Annotation]:
+    """Names (x, y, text, colour) beside their points, clear of each other and of all named points, within the axes;
+    one that finds no such place is left out."""
+    ax.figure.draw_without_rendering()
+    within = ax.get_window_extent().padded(-2)
+    marks = ax.transData.transform([(x, y) for x, y, *_ in names]) if names else ()
+    taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in marks]
+    offsets = [(side * far, up * far) for far in (4, 8, 12, 17) for up in (1, -1) for side in (-1, 1)]
+    placed = []
+    for x, y, text, colour in names:
+        for dx, dy in offsets:
+            sides = {"ha": "left" if dx > 0 else "right", "va": "bottom" if dy > 0 else "top"}
+            style = {"fontsize": fontsize, "color": colour, "bbox": HALO}
+            name = ax.annotate(text, (x, y), (dx, dy), textcoords="offset points", **sides, **style)
+            box = name.get_window_extent()
+            free = not any(box.padded(2).overlaps(other) for other in taken)
+            if free and box.x0 > within.x0 and box.x1 < within.x1 and box.y0 > within.y0:
+                taken.append(box)
+                placed.append(name)
+                break
+            name.remove()
+    return placed
+
+
+FRONT = "Pareto front"  # as legends call it
 
 
 def legend(axes: list[Axes], factor: str) -> None:
-    """One legend for all panels, above them, in as many columns as fit; none where nothing is named."""
-    handles, levels = axes[0].get_legend_handles_labels()
-    if any(levels):
-        letters = 12 * axes[0].figure.get_figwidth()  # that fit side by side
-        columns = max(1, int(letters / (max(map(len, levels)) + 6)))
+    """One legend for all panels in a room of its own above them, in as many columns as fit; none where nothing is
+    named."""
+    handles, names = axes[0].get_legend_handles_labels()
+    if any(names):
+        figure = axes[0].figure
+        named = sorted(zip(names, handles, strict=True), key=lambda pair: pair[0] == FRONT)  # levels first
+        letters = 13 * figure.get_figwidth()  # that fit side by side
+        columns = max(1, int(letters / (max(map(len, names)) + 6)))
+        rows = -(-len(names) // columns)
+        figure.set_figheight(figure.get_figheight() + 0.19 * rows)
         place = {"loc": "outside upper center", "ncols": columns, "title": words(factor)}
-        axes[0].figure.legend(handles, levels, **place)
+        figure.legend([handle for _, handle in named], [name for name, _ in named], **place)

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import jinja2
 import pandas as pd
 
 from ablations import layout
-from ablations.captions import caption
+from ablations.captions import caption, headline_caption
 from ablations.collect import read_runs, read_table, write_table
-from ablations.config import TEMPLATES, words
+from ablations.config import TEMPLATES, listing, words
 from ablations.errors import UserError
-from ablations.findings import in_percent, numbers_of_runs, p_value, sentence
-from ablations.mechanisms import MECHANISMS, paragraph, read_diagnostic
-from ablations.methods import environments, methods
+from ablations.findings import (
+    effect_with_interval,
+    mark,
+    missing_runs,
+    numbers_of_runs,
+    p_value,
+    sentence,
+    smallest,
+)
+from ablations.headline import draw_headline
+from ablations.mechanisms import MECHANISMS, drawable, paragraph, read_diagnostic
+from ablations.methods import environments, methods, threats
+from ablations.opening import opening
 from ablations.plan import Plan, PlannedStudy
 from ablations.statistics import (
     Verdict,
@@ -29,8 +38,12 @@ from ablations.statistics import (
     mean_interval,
     of_arm,
     resolution,
+    sum_of_weights,
+    weighted_arms,
 )
 from ablations.typesetting import Typesetter
+
+CLAIMS_ON_A_PAGE = 30  # that the figure of all verdicts takes at full width
 
 
 def write_verdicts(plan: Plan, name: str) -> None:
@@ -41,95 +54,120 @@ def write_verdicts(plan: Plan, name: str) -> None:
     write_table(table, layout.verdicts(plan.suite_name, name))
 
 
-def write_report(plan: Plan, name: str) -> None:
-    """Write report/<suite>/<report>.md, .html, .pdf and the table of runs they come from, -runs.csv."""
-    context = gather(plan, name)
+def write_report(plan: Plan, name: str, form: str = "course", authors: Sequence[str] = ()) -> None:
+    """Write report/<suite>/<report>.md, .html, .pdf and the table of runs they come from, -runs.csv. `form` is that
+    of the PDF: `course`, in one column, or `paper`, in two."""
+    folder = layout.report(plan.suite_name, name, "md").parent
+    folder.mkdir(parents=True, exist_ok=True)
+    context = {**gather(plan, name, folder), "authors": list(authors)}
+    write_table(context["table"], folder / context["runs_file"])
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         comment_start_string="{##",
         comment_end_string="##}",
     )
-    environment.filters |= {"json": lambda text: json.dumps(text, ensure_ascii=False), "cell": cell}
-    source = environment.get_template("template.md.j2").render(context)
-    folder = layout.report(plan.suite_name, name, "md").parent
-    folder.mkdir(parents=True, exist_ok=True)
-    write_table(context["table"], folder / f"{name}-runs.csv")
-    typesetter = Typesetter(source, folder, plan.library.bibliographies)
-    typesetter.markdown(f"{name}.md", context["title"], context["subtitle"])
-    typesetter.html(f"{name}.html")
-    typesetter.pdf(f"{name}.pdf")
+    environment.filters |= {"json": lambda value: json.dumps(value, ensure_ascii=False), "cell": cell}
+    template = environment.get_template("template.md.j2")
+    typesetter = Typesetter(folder, plan.library.bibliographies)
+    source = template.render(context, paper=False)
+    typesetter.markdown(source, f"{name}.md", context["title"], context["subtitle"])
+    typesetter.html(source, f"{name}.html")
+    paper = form == "paper"
+    typesetter.pdf(template.render(context, paper=True) if paper else source, f"{name}.pdf", paper)
 
 
 # ------------------------------------------------------------------------------------------ what it says
 
 
-def gather(plan: Plan, name: str) -> dict[str, Any]:
-    """Everything the template needs; every number from the tables of runs and verdicts."""
-    verdicts = read_verdicts(plan, name)
-    tables = {planned.name: read_runs(plan.suite_name, planned) for planned in plan.reported(name)}
-    studies = [
-        study_context(plan, planned, tables[planned.name], verdicts) for planned in plan.reported(name)
-    ]
+def gather(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
+    """Everything the template needs; every number from the tables of runs and verdicts. Draws the figure of all
+    verdicts into `folder`."""
+    table = read_table(layout.verdicts(plan.suite_name, name))
+    reported = plan.reported(name)
+    tables = {planned.name: read_runs(plan.suite_name, planned) for planned in reported}
     runs = pd.concat([table.assign(study=study) for study, table in tables.items()], ignore_index=True)
-    extra = plan.library.extra
-    told = Counter(row["verdict"] for row in verdicts)
-    first = next(iter(plan.reported(name)))
+    if runs.empty:
+        raise UserError(f"none of the runs of this report is there; train them with: {train_all(plan, name)}")
+    studies = [study_context(plan, planned, tables[planned.name], table) for planned in reported]
+    verdicts = [row for study in studies for row in study["verdicts"]]
+    datasets = " and ".join(dict.fromkeys(arm.dataset.title for p in reported for arm in p.arms.values()))
+    seeds = " or ".join(dict.fromkeys(str(len(planned.seeds)) for planned in reported))
+    first = reported[0]
     levels = " ".join(f"{factor}={level}" for factor, level in first.levels(next(iter(first.arms))).items())
+    extra = plan.library.extra
     return {
         "title": "Ablations of convolutional networks" if name == "report" else first.study.title,
         "subtitle": f"Suite `{plan.suite_name}`: {plan.suite.title}",
+        "missing": missing(plan, reported, tables),
+        "summary": opening(verdicts, table, runs["run"].nunique(), datasets, seeds),
+        "headline": headline(plan, name, folder, len(verdicts)) if verdicts else None,
         "verdicts": verdicts,
-        "counts": ", ".join(f"{count} {verdict}" for verdict, count in told.items()).capitalize()
-        or "No verdicts",
-        "total_runs": runs["run"].nunique(),
-        "datasets": " and ".join(
-            dict.fromkeys(arm.dataset.title for p in plan.reported(name) for arm in p.arms.values())
-        ),
         "studies": studies,
-        "seeds": " or ".join(dict.fromkeys(str(len(planned.seeds)) for planned in plan.reported(name))),
+        "seeds": seeds,
+        "targets": any(planned.target_error is not None for planned in reported),
+        "threats": threats(reported, runs, len(verdicts)),
         "environments": environments(runs),
-        "repeat_all": f"snakemake {'' if name == 'report' else f'{name} '}--cores all --config suite={plan.suite_name}"
-        + (f" extra={extra}" if extra else ""),
+        "repeat_all": train_all(plan, name),
         "repeat_one": f"ablations train {first.name} {levels} --seeds 0 --suite {plan.suite_name}"
         + (f" --extra {extra}" if extra else ""),
         "table": runs[["study", *(column for column in runs if column != "study")]],
+        "runs_file": f"{name}-runs.csv",
     }
 
 
-def read_verdicts(plan: Plan, name: str) -> list[dict[str, Any]]:
-    """Rows of the verdict table, as shown."""
-    rows = []
-    for row in read_table(layout.verdicts(plan.suite_name, name)).to_dict("records"):
-        claim = plan.study(row["study"]).study.claims[row["claim"]]
-        tested = row["verdict"] != "not tested"
-        unit = " pp" if in_percent(claim.metric) else ""
-        effect = f"{row['effect']:+.2f}{unit} [{row['low']:+.2f}, {row['high']:+.2f}]" if tested else "–"
-        rows.append(
-            {
-                "study": row["study"],
-                "claim": row["claim"],
-                "statement": claim.statement,
-                "verdict": row["verdict"],
-                "reason": row["reason"] if isinstance(row["reason"], str) else "",
-                "effect": effect,
-                "margin": f"{claim.margin:g}{unit}",
-                "p": p_value(row["p_adjusted"]) if tested else "–",
-                "n": numbers_of_runs(row, ", ") if tested else "–",
-                "published": claim.in_print,
-                "source": claim.source,
-                "sentence": sentence(claim, row, effect),
-            }
-        )
-    return rows
+def headline(plan: Plan, name: str, folder: Path, claims: int) -> dict[str, Any]:
+    """The figure of all verdicts, drawn into the report's folder; narrower where it would be higher than a page."""
+    path = folder / "figures" / f"{name}-verdicts.svg"
+    draw_headline(plan, name, path)
+    return {
+        "path": path.relative_to(folder).as_posix(),
+        "caption": headline_caption(plan, name),
+        "alt": "The effects that the claims are about, with their intervals",
+        "width": min(100, 100 * CLAIMS_ON_A_PAGE // claims),
+    }
+
+
+def train_all(plan: Plan, name: str) -> str:
+    """The command that makes a report, training what it lacks."""
+    extra = f" extra={plan.library.extra}" if plan.library.extra else ""
+    return f"snakemake {'' if name == 'report' else f'{name} '}--cores all --config suite={plan.suite_name}{extra}"
+
+
+def missing(plan: Plan, reported: Sequence[PlannedStudy], tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What is not trained yet and which command trains it, a sentence a study; empty where nothing is missing."""
+    lines = (missing_runs(plan, planned, tables[planned.name]) for planned in reported)
+    return [line for line in lines if line]
+
+
+def shown(planned: PlannedStudy, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table of verdicts, as shown."""
+    claim = planned.study.claims[row["claim"]]
+    tested = row["verdict"] != "not tested"
+    effect = effect_with_interval(claim, row)
+    return {
+        "study": row["study"],
+        "claim": row["claim"],
+        "statement": claim.statement,
+        "verdict": row["verdict"],
+        "reason": row["reason"] if isinstance(row["reason"], str) else "",
+        "effect": effect,
+        "margin": smallest(claim),
+        "p": p_value(row["p_adjusted"]) if tested and row["method"] != "exact" else "–",
+        "n": numbers_of_runs(row, ", ") + mark(row) if tested else "–",
+        "published": claim.published,
+        "source": claim.source,
+        "sentence": sentence(claim, row, effect),
+    }
 
 
 def study_context(
-    plan: Plan, planned: PlannedStudy, runs: pd.DataFrame, verdicts: list[dict[str, Any]]
+    plan: Plan, planned: PlannedStudy, runs: pd.DataFrame, verdicts: pd.DataFrame
 ) -> dict[str, Any]:
     """What the template needs of a study."""
-    figures = layout.figures(plan.suite_name, planned.name)
-    relative = figures.relative_to(layout.REPORT / plan.suite_name)
+    folder = layout.figures(plan.suite_name, planned.name).relative_to(layout.REPORT / plan.suite_name)
+    figures = [] if runs.empty else figures_of(plan, planned, runs, folder)
+    arms = [arm_row(key, of_arm(planned, runs, key)) for key in planned.arms]
     return {
         "name": planned.name,
         "title": planned.study.title,
@@ -137,24 +175,64 @@ def study_context(
         "background": planned.study.background,
         "factors": [words(factor) for factor in planned.factors],
         "widths": [max(len(level.label) for level in f.levels) + 4 for f in planned.factors.values()],
-        "arms": [arm_row(key, of_arm(planned, runs, key)) for key in planned.arms],
-        "target": None if planned.target_error is None else f"{planned.target_error:g}",
-        "figures": [
-            {
-                "width": "60%" if len(figure.y) == 1 and figure.kind != "curves" else "100%",
-                "path": (relative / f"{name}.svg").as_posix(),
-                "caption": caption(figure, planned),
-            }
-            for name, figure in planned.study.figures.items()
+        "arms": arms,
+        "runs": [
+            {"id": f"runs-{planned.name}-{number}" if first == 0 else None, "cells": (*arm["levels"], *cells)}
+            for number, arm in enumerate(arms, start=1)
+            for first, cells in enumerate(arm["runs"])
         ],
+        "target": None if planned.target_error is None else f"{planned.target_error:g}",
+        "figures": figures,
+        "refers": refers(planned.name, figures),
         "diagnostics": [
-            diagnostic_context(plan, planned, name, relative) for name in planned.study.diagnostics
+            diagnostic_context(plan, planned, name, folder) for name in planned.study.diagnostics
         ],
         "diverged": bool((runs["status"] == "diverged").any()),
         "test_set": error_on_others(runs),
-        "verdicts": [row for row in verdicts if row["study"] == planned.name],
+        "verdicts": [
+            {**shown(planned, row), "runs": runs_of_claim(planned, row["claim"], arms)}
+            for row in verdicts[verdicts["study"] == planned.name].to_dict("records")
+        ],
         "methods": methods(planned, runs),
     }
+
+
+def figures_of(
+    plan: Plan, planned: PlannedStudy, runs: pd.DataFrame, folder: PurePath
+) -> list[dict[str, Any]]:
+    """What the template needs of a study's figures."""
+    history = read_table(layout.study_table(plan.suite_name, planned.name, "history"))
+    return [
+        {
+            "name": name,
+            "wide": figure.wide,
+            "path": (folder / f"{name}.svg").as_posix(),
+            "caption": caption(figure, planned, runs, history),
+            "alt": figure.title,
+        }
+        for name, figure in planned.study.figures.items()
+    ]
+
+
+def refers(study: str, figures: list[dict[str, Any]]) -> str:
+    """A sentence that leads to a study's figures and its table of arms."""
+    named = listing([f"[](#fig-{study}-{figure['name']})" for figure in figures])
+    shown = f"{named} {'show' if len(figures) > 1 else 'shows'} the runs; " if figures else ""
+    return f"{shown}[](#tbl-{study}) lists the arms."
+
+
+def runs_of_claim(planned: PlannedStudy, name: str, arms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs that a claim compares, as the HTML lists them; none where the suite lacks its arms."""
+    try:
+        compared = sum_of_weights(weighted_arms(planned, planned.study.claims[name]))
+    except UserError:
+        return []
+    return [
+        {"id": None, "cells": (*arm["levels"], *cells)}
+        for arm in arms
+        if arm["levels"] in compared
+        for cells in arm["runs"]
+    ]
 
 
 def diagnostic_context(plan: Plan, planned: PlannedStudy, name: str, figures: PurePath) -> dict[str, Any]:
@@ -163,21 +241,32 @@ def diagnostic_context(plan: Plan, planned: PlannedStudy, name: str, figures: Pu
     try:
         arms = planned.select(asked.arms)
     except UserError as error:
-        return {"title": mechanism.title, "text": f"Not measured: {error}.", "path": None}
+        return {"name": name, "title": mechanism.title, "text": f"Not measured: {error}.", "path": None}
     table = read_diagnostic(plan.suite_name, planned, name)
     if table is None:
         command = f"ablations diagnose {planned.name} --suite {plan.suite_name}"
-        return {"title": mechanism.title, "text": f"Not measured yet: `{command}`.", "path": None}
+        return {
+            "name": name,
+            "title": mechanism.title,
+            "text": f"Not measured yet: `{command}`.",
+            "path": None,
+        }
+    if table.empty:
+        text = f"Not measured: {mechanism.lacking}."
+        return {"name": name, "title": mechanism.title, "text": text, "path": None}
     levels = planned.levels(next(iter(arms)))
     at = "".join(f"; {words(factor)} {levels[factor]}" for factor in asked.arms)
-    zeros = mechanism.logarithmic and (table["value"] == 0).any()
+    logarithmic = [panel for panel, row in mechanism.panels.items() if row.logarithmic]
+    zeros = (table["panel"].isin(logarithmic) & (table["value"] == 0)).any()
     return {
+        "name": name,
         "title": mechanism.title,
         "text": paragraph(planned, name, table),
-        "path": (figures / f"{name}.svg").as_posix(),
-        "caption": f"{mechanism.title}{at}; n = {table['seed'].nunique()} seeds an arm; thin lines are runs, thick "
-        f"lines their means{'; zeros are off the logarithmic axis' if zeros else ''}.",
-        "width": "60%" if len(mechanism.panels) == 1 else "100%",
+        "path": (figures / f"{name}.svg").as_posix() if drawable(table) else None,
+        "caption": f"{mechanism.title}{at}; {mechanism.shown.format(n=table['seed'].nunique())}"
+        f"{'; zeros are off the logarithmic axis' if zeros else ''}.",
+        "wide": len(mechanism.panels) > 1 or len(mechanism.place) > 1,
+        "alt": mechanism.title,
     }
 
 
@@ -249,7 +338,8 @@ def summary(plan: Plan, name: str) -> str:
     lines = [
         f"Verdicts of suite {plan.suite_name} (effect with its 95 % interval, and the smallest that matters):"
     ]
-    for row in read_verdicts(plan, name):
+    for verdict in read_table(layout.verdicts(plan.suite_name, name)).to_dict("records"):
+        row = shown(plan.study(verdict["study"]), verdict)
         lines.append(f"  {row['verdict']:<12}  {row['effect']:<32}  {row['margin']:<8}  {row['statement']}")
     lines += [
         "Report:",

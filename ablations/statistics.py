@@ -16,13 +16,34 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from ablations.config import Claim, Levels, Scalar, label, listed
+from ablations.config import Claim, Levels, Scalar, label, listed, listing, named, words
 from ablations.errors import UserError
 from ablations.plan import PlannedStudy
 
 ALPHA = 0.05
 POWER = 0.8
 MOST_SEEDS = 1000  # an arm, beyond which no number is told
+
+# How a claim of each kind is tested.
+METHODS = {
+    "greater": "Welch's t",
+    "less": "Welch's t",
+    "not_greater": "Welch's t, non-inferiority",
+    "equivalent": "Welch's t, two one-sided",
+    "fails": "Student's t",
+    "trend": "Welch's t of a linear contrast",
+    "crossover": "Welch's t, intersection-union",
+}
+# Metrics that seeds do not change: their claims are settled by comparing numbers, without a test.
+COUNTED = {"macs", "norm_ops", "parameters", "activations"}
+# Metrics of the machine as much as of the arm.
+MEASURED_ON_THE_MACHINE = {
+    "images_per_second", "milliseconds_per_step", "seconds", "seconds_to_target", "peak_memory_mb",
+}  # fmt: skip
+EXECUTION = ["device", "threads", "execution", "at_once"]
+# The smallest difference in metrics that come in steps: an epoch, a page of memory (4,096 bytes).
+STEPS = {"epochs_trained": 1.0, "measured_epoch": 1.0, "peak_memory_mb": 0.004096}
+MOST_ARMS = 4  # whose missing seeds are listed
 
 Key = tuple[str, ...]  # of an arm: a level of each factor
 
@@ -32,20 +53,27 @@ class Verdict:
     """On a claim, in the metric's unit, percentage points for errors. `effect` with its 95 % interval [low, high] is
     mean(arm) - mean(than); of `fails`, mean(arm) - threshold; of a trend, the change along the straight line from
     the first to the last level; of a crossover, the difference of the differences `effect_first` and `effect_second`.
-    `p_for` and `p_against` are two-sided, of the tests that would support and refute the claim; `p_adjusted` is the
-    one that decided, of an inconclusive claim the one that its effect points to, adjusted over all claims of the
-    report. `verdict` is supported, refuted, inconclusive, or not tested for the `reason` given. `correlation` is that
-    of the two arms over their seeds. Of an inconclusive claim, `detectable` is the effect told apart from 0 with
-    probability 0.8 at the strictest level of the report, 0.05 over its number of claims, and `seeds_needed` the seeds
-    an arm that would settle the claim with that probability if the effect is as large as seen; NaN where that takes
-    more than 1,000."""
+    `p_for` and `p_against` are two-sided, of the tests that would support and refute the claim; `p` is the one of
+    them that decided, of an inconclusive claim the one that its effect points to, and `p_adjusted` the same adjusted
+    over all claims of the report. `verdict` is supported, refuted, inconclusive, or not tested for the `reason` given.
+    Of all its arms, `runs` of the `planned` runs are there; `diverged` of them diverged, `partly_diverged` in arms
+    of which other runs did not. `correlation` is that of the two arms over their seeds. Of an inconclusive claim,
+    `detectable` is the effect told apart from 0 with probability 0.8 at the strictest level of the report, 0.05 over
+    its number of tested claims, and `seeds_needed` the seeds an arm that would settle the claim with that probability
+    if the effect is as large as seen; NaN where that takes more than 1,000. A claim on numbers that seeds do not
+    change is settled by comparing them: its `method` is exact, its interval the effect, p 0 and in no adjustment."""
 
     study: str
     claim: str
     verdict: str
     reason: str = ""
+    method: str = ""
     n_arm: int = 0
     n_than: int = 0
+    runs: int = 0
+    planned: int = 0
+    diverged: int = 0
+    partly_diverged: int = 0
     mean_arm: float = math.nan
     mean_than: float = math.nan
     effect: float = math.nan
@@ -55,6 +83,7 @@ class Verdict:
     effect_second: float = math.nan
     p_for: float = math.nan
     p_against: float = math.nan
+    p: float = math.nan
     p_adjusted: float = math.nan
     correlation: float = math.nan
     detectable: float = math.nan
@@ -170,6 +199,11 @@ class Comparison:
     aligned: tuple[Contrast, ...] = ()
 
     @property
+    def in_family(self) -> bool:
+        """Whether the claim is tested, so that its p values are adjusted with those of the others."""
+        return bool(self.aligned) and self.claim.metric not in COUNTED
+
+    @property
     def matters(self) -> bool:
         """Whether the effect seen reaches the margin; of a crossover, both differences."""
         return all(c.effect >= self.claim.margin for c in self.aligned)
@@ -192,9 +226,14 @@ def judge(reports: Iterable[tuple[PlannedStudy, pd.DataFrame]]) -> list[Verdict]
         for planned, runs in reports
         for name, claim in planned.study.claims.items()
     ]
-    tested = [c for c in compared if c.aligned]
-    adjusted = iter(adjust([(c.verdict.p_for, c.verdict.p_against) for c in tested]))
-    return [decide(c, *next(adjusted), ALPHA / len(tested)) if c.aligned else c.verdict for c in compared]
+    family = [c for c in compared if c.in_family]
+    adjusted = iter(adjust([(c.verdict.p_for, c.verdict.p_against) for c in family]))
+    level = ALPHA / max(1, len(family))
+    verdicts = []
+    for c in compared:
+        pair = next(adjusted) if c.in_family else (c.verdict.p_for, c.verdict.p_against)
+        verdicts.append(decide(c, *pair, level) if c.aligned else c.verdict)
+    return verdicts
 
 
 def compare(planned: PlannedStudy, name: str, claim: Claim, runs: pd.DataFrame) -> Comparison:
@@ -202,20 +241,24 @@ def compare(planned: PlannedStudy, name: str, claim: Claim, runs: pd.DataFrame) 
     try:
         differences = weighted_arms(planned, claim)
         weights = sum_of_weights(differences)
-        samples = samples_of(planned, runs, claim, weights)
+        arms = comparable_arms(planned, runs, claim, weights)
     except UserError as error:
         return Comparison(claim, Verdict(planned.name, name, "not tested", str(error)))
+    samples = {key: arm[claim.metric] for key, arm in arms.items()}
     floor = resolution(runs, claim.metric)
-    contrasts = [weighted_mean(claim, samples, arms, floor) for arms in differences]
+    contrasts = [weighted_mean(claim, samples, weighted, floor) for weighted in differences]
     shown, turned = weighted_mean(claim, samples, weights, floor), aligned(claim, contrasts)
     first, second = (float(c.effect) for c in contrasts) if len(contrasts) == 2 else (math.nan, math.nan)
-    low, high = map(float, shown.interval)
+    exact = claim.metric in COUNTED
+    low, high = map(float, (shown.effect, shown.effect) if exact else shown.interval)
     p_for, p_against = p_values(claim, turned)
     verdict = Verdict(
         study=planned.name,
         claim=name,
         verdict="",
+        method="exact" if exact else METHODS[claim.kind],
         **sides(claim, weights, samples),
+        **counts(planned, arms),
         effect=float(shown.effect),
         low=low,
         high=high,
@@ -227,18 +270,39 @@ def compare(planned: PlannedStudy, name: str, claim: Claim, runs: pd.DataFrame) 
     return Comparison(claim, verdict, turned)
 
 
-def samples_of(
+def comparable_arms(
     planned: PlannedStudy, runs: pd.DataFrame, claim: Claim, keys: Iterable[Key]
-) -> dict[Key, pd.Series]:
-    """The claim's metric of every run of these arms, by seed. UserError where runs are missing, or their speeds
-    cannot be compared."""
-    samples = {key: of_arm(planned, runs, key).set_index("seed")[claim.metric] for key in keys}
-    counts = [len(sample) for sample in samples.values()]
-    if min(counts) < 2:
-        raise UserError(f"{' and '.join(map(str, counts))} runs; 2 of each are needed")
-    if claim.metric == "images_per_second" and (ways := differently_executed(planned, runs, keys)):
-        raise UserError(f"the speed of runs executed differently: {ways}")
-    return samples
+) -> dict[Key, pd.DataFrame]:
+    """The rows of each of these arms, by seed. UserError where an arm has fewer than 2 runs, or its runs lack the
+    claim's metric, or the metric depends on how runs were executed and that differs."""
+    arms = {key: of_arm(planned, runs, key).set_index("seed") for key in keys}
+    if min(map(len, arms.values())) < 2:
+        lacking = missing(replace(planned, arms={key: planned.arms[key] for key in arms}), runs)
+        told = f"missing: {listed_arms(lacking)}" if lacking else f"{len(planned.seeds)} planned"
+        raise UserError(f"2 runs of each arm are needed; {told}")
+    metric, _ = named(claim.metric)
+    whole = pd.concat(arms.values())
+    without = whole[~np.isfinite(whole[claim.metric].astype(float))]
+    if len(without):
+        why = " (diverged)" if (without["status"] == "diverged").all() else ""
+        raise UserError(f"{len(without)} of {len(whole)} runs have no {metric}{why}")
+    if claim.metric in MEASURED_ON_THE_MACHINE:
+        ways = whole[EXECUTION].drop_duplicates()
+        if len(ways) > 1:
+            told = "; ".join(", ".join(map(str, way)) for way in ways.to_numpy())
+            raise UserError(f"{metric} of runs executed differently: {told}")
+    return arms
+
+
+def counts(planned: PlannedStudy, arms: Mapping[Key, pd.DataFrame]) -> dict[str, int]:
+    """How many runs of these arms there are, were planned, diverged, and diverged where others of their arm did not."""
+    diverged = {key: int((arm["status"] == "diverged").sum()) for key, arm in arms.items()}
+    return {
+        "runs": sum(map(len, arms.values())),
+        "planned": len(arms) * len(planned.seeds),
+        "diverged": sum(diverged.values()),
+        "partly_diverged": sum(count for key, count in diverged.items() if count < len(arms[key])),
+    }
 
 
 def weighted_mean(
@@ -254,32 +318,39 @@ def weighted_arms(planned: PlannedStudy, claim: Claim) -> list[dict[Key, float]]
     weigh the same. UserError where the suite has no such arm."""
     match claim.kind:
         case "fails":
-            return [group(planned, claim.arm, 1)]
+            return [group(planned, claim.arm)]
         case "trend":
-            arms = group(planned, claim.arm, 1)
+            arms = group(planned, claim.arm)
             if len(arms) < 2:
                 raise UserError(f"factor {claim.factor} has only one level in this suite")
             return [dict(zip(arms, linear_weights(len(arms)), strict=True))]
         case "crossover":
-            return [difference(planned, claim, {claim.factor: level}) for level in claim.at]
+            first, second = (difference(planned, claim, {claim.factor: level}) for level in claim.at)
+            if first.keys() & second.keys():
+                raise UserError(f"the two levels of {claim.factor} are the same in this suite")
+            return [first, second]
         case _:
             return [difference(planned, claim, {})]
 
 
 def difference(planned: PlannedStudy, claim: Claim, at: Mapping[str, Scalar]) -> dict[Key, float]:
-    """Weights of mean(arm) - mean(than), both at these further levels."""
-    return group(planned, {**claim.arm, **at}, 1) | group(planned, {**claim.than, **at}, -1)
+    """Weights of mean(arm) - mean(than), both at these further levels. UserError where they share an arm: `last` can
+    be any level in a suite."""
+    arm, than = (group(planned, {**side, **at}) for side in (claim.arm, claim.than))
+    if arm.keys() & than.keys():
+        raise UserError("`arm` and `than` are the same arm in this suite, or share one")
+    return arm | {key: -weight for key, weight in than.items()}
 
 
-def group(planned: PlannedStudy, levels: Mapping[str, Levels], weight: float) -> dict[Key, float]:
-    """The arms at these levels, sharing a weight. UserError where the suite has none."""
+def group(planned: PlannedStudy, levels: Mapping[str, Levels]) -> dict[Key, float]:
+    """The arms at these levels, sharing a weight of 1. UserError where the suite has none."""
     keys = list(planned.select(levels))
     if not keys:
         named = ", ".join(
             f"{name} = {' or '.join(map(label, listed(value)))}" for name, value in levels.items()
         )
         raise UserError(f"the study skips {named}")
-    return dict.fromkeys(keys, weight / len(keys))
+    return dict.fromkeys(keys, 1 / len(keys))
 
 
 def sum_of_weights(differences: Sequence[Mapping[Key, float]]) -> dict[Key, float]:
@@ -303,9 +374,14 @@ def aligned(claim: Claim, contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]
 def p_values(claim: Claim, turned: Sequence[Contrast]) -> tuple[float, float]:
     """p of the tests that support and refute a claim. That there is an effect is shown against 0 or less; that there
     is none that matters, against the margin or more. A crossover needs both of its differences, each at the full
-    level (intersection-union test, Berger 1982), and lacks one where either is excluded (Bonferroni)."""
-    there = max(float(c.p_above(0)) for c in turned)
-    not_there = min(1.0, len(turned) * min(float(c.p_below(claim.margin)) for c in turned))
+    level (intersection-union test, Berger 1982), and lacks one where either is excluded (Bonferroni). Numbers that
+    seeds do not change are compared: p is 0 or 1."""
+    if claim.metric in COUNTED:
+        effect = min(float(c.effect) for c in turned)
+        there, not_there = float(effect <= 0), float(effect > 0 and effect >= claim.margin)
+    else:
+        there = max(float(c.p_above(0)) for c in turned)
+        not_there = min(1.0, len(turned) * min(float(c.p_below(claim.margin)) for c in turned))
     return (not_there, there) if claim.of_absence else (there, not_there)
 
 
@@ -352,15 +428,18 @@ def decide(c: Comparison, p_for: float, p_against: float, level: float) -> Verdi
     absence = c.claim.of_absence
     supported = p_for < ALPHA and (c.matters or absence)
     refuted = p_against < ALPHA and (c.matters or not absence)
-    if supported:
-        return replace(c.verdict, verdict="supported", p_adjusted=p_for)
-    if refuted:
-        return replace(c.verdict, verdict="refuted", p_adjusted=p_against)
+    points_for = supported or (not refuted and c.matters != absence)
+    decided = replace(
+        c.verdict,
+        verdict="supported" if supported else "refuted" if refuted else "inconclusive",
+        p=c.verdict.p_for if points_for else c.verdict.p_against,
+        p_adjusted=p_for if points_for else p_against,
+    )
+    if supported or refuted:
+        return decided
     unsettled, distance = c.unsettled
     return replace(
-        c.verdict,
-        verdict="inconclusive",
-        p_adjusted=p_for if c.matters != absence else p_against,
+        decided,
         detectable=detectable(unsettled, level),
         seeds_needed=seeds_needed(unsettled, distance, level),
     )
@@ -371,16 +450,36 @@ def of_arm(planned: PlannedStudy, runs: pd.DataFrame, key: tuple[str, ...]) -> p
     return runs[(runs[list(planned.factors)].astype(str) == pd.Series(planned.levels(key))).all(axis=1)]
 
 
-EXECUTION = ["device", "threads", "execution", "at_once"]
+def missing(planned: PlannedStudy, runs: pd.DataFrame) -> list[tuple[dict[str, str], list[int]]]:
+    """The arms that lack runs, by their levels, with the seeds that they lack."""
+    lacking = (
+        (planned.levels(key), sorted(set(planned.seeds) - set(of_arm(planned, runs, key)["seed"])))
+        for key in planned.arms
+    )
+    return [(levels, seeds) for levels, seeds in lacking if seeds]
 
 
-def differently_executed(planned: PlannedStudy, runs: pd.DataFrame, keys: Iterable[Key]) -> str:
-    """How the runs of these arms were executed, where that was not the same for all of them."""
-    ways = pd.concat(of_arm(planned, runs, key) for key in keys)[EXECUTION].drop_duplicates()
-    return "" if len(ways) == 1 else "; ".join(", ".join(map(str, way)) for way in ways.to_numpy())
+def listed_arms(lacking: Sequence[tuple[Mapping[str, str], Sequence[int]]]) -> str:
+    """Arms with the seeds that they lack, in words; beyond the first few only their number."""
+    told = [
+        f"{', '.join(f'{words(factor)} {level}' for factor, level in levels.items())} ({listed_seeds(seeds)})"
+        for levels, seeds in lacking[:MOST_ARMS]
+    ]
+    more = len(lacking) - len(told)
+    return "; ".join(told) + (f"; and {more} more arm{'s' if more > 1 else ''}" if more else "")
+
+
+def listed_seeds(seeds: Sequence[int]) -> str:
+    """Seeds, rising, in words: `seeds 0 to 4`, `seeds 1, 3 and 4`."""
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {listing([*map(str, seeds)])}"
 
 
 def resolution(runs: pd.DataFrame, metric: str) -> float:
-    """The smallest difference that a metric can show: one image for errors, as good as none for losses."""
+    """The smallest difference that a metric can show: one image for errors, one of either split for their gap, an
+    epoch, a page of memory; as good as none for others."""
+    if metric == "gap":
+        return math.hypot(*(resolution(runs, f"{split}_error") for split in ("train", "test")))
     split, _, what = metric.partition("_")
-    return 100 / runs[f"{split}_images"].max() if what == "error" else 1e-6
+    return 100 / runs[f"{split}_images"].max() if what == "error" else STEPS.get(metric, 1e-6)

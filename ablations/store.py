@@ -1,5 +1,6 @@
 """The runs that are finished: results/runs/<id>/ with config.json, environment.json, history.csv, metrics.json,
-weights.safetensors and, written last, SHA256SUMS over them, as `sha256sum --check` reads it. No torch."""
+weights.safetensors, of some runs snapshot-<epoch>.safetensors, and, written last, SHA256SUMS over them, as
+`sha256sum --check` reads it. No torch."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,19 @@ ENVIRONMENT = (
 )
 
 
-# What a finished run's folder holds beside SHA256SUMS.
-FILES = ("config.json", "environment.json", "history.csv", "metrics.json", "weights.safetensors")
+WEIGHTS = "weights.safetensors"
+# What a finished run's folder holds beside SHA256SUMS, and snapshots where they are asked for.
+FILES = ("config.json", "environment.json", "history.csv", "metrics.json", WEIGHTS)
+
+
+def snapshot(epoch: int) -> str:
+    """The file with the weights that a run had after an epoch."""
+    return f"snapshot-{epoch}.safetensors"
+
+
+def snapshot_epochs(epochs: int) -> list[int]:
+    """The epochs after which a run of so many keeps a snapshot: 1, 2, 4, ... below them."""
+    return [2**power for power in range(epochs) if 2**power < epochs]
 
 
 class Damaged(UserError):
@@ -45,27 +58,44 @@ class Store:
     def file(self, run: str, name: str) -> bytes | None:
         """The content of a file of the run of this id; None where the run is not finished. Damaged where it is not
         what was written."""
-        folder = self.folder / run
+        folder, sums = self.folder / run, self.sums(run)
+        if sums is None:
+            return None
         try:
-            sums = dict(reversed(line.split("  ", 1)) for line in (folder / SUMS).read_text().splitlines())
             content = (folder / name).read_bytes()
-        except FileNotFoundError as error:
-            if Path(error.filename).name == SUMS:
-                return None
+        except FileNotFoundError:
             raise Damaged(f"{folder / name}: missing") from None
-        except ValueError:
-            raise Damaged(f"{folder / SUMS}: damaged") from None
         if hashlib.sha256(content).hexdigest() != sums.get(name):
             raise Damaged(f"{folder / name}: its content does not match {SUMS}")
         return content
 
+    def sums(self, run: str) -> dict[str, str] | None:
+        """The SHA-256 of each file of the run of this id, by its name; None where the run is not finished. Damaged
+        where they cannot be read."""
+        path = self.folder / run / SUMS
+        try:
+            return dict(reversed(line.split("  ", 1)) for line in path.read_text().splitlines())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise Damaged(f"{path}: damaged") from None
+
+    def snapshots(self, run: str) -> list[int]:
+        """The epochs whose weights the finished run of this id has kept, in their order."""
+        found = (re.fullmatch(r"snapshot-(\d+)\.safetensors", name) for name in self.sums(run) or ())
+        return sorted(int(match[1]) for match in found if match)
+
     def verified(self, run: Run) -> dict[str, Any] | None:
         """The metrics of a finished run, all its files read and checked; None where it is not finished. Damaged
         where one of them is not what was written."""
-        for name in FILES:
+        for name in dict.fromkeys((*FILES, *(self.sums(run.id) or ()))):
             if self.file(run.id, name) is None:
                 return None
         return self.metrics(run)
+
+    def lacks_snapshots(self, run: Run, metrics: Mapping[str, Any]) -> bool:
+        """Whether a finished run with these metrics has not kept the weights of its epochs."""
+        return self.snapshots(run.id) != snapshot_epochs(metrics["epochs_trained"])
 
     def metrics(self, run: Run) -> dict[str, Any] | None:
         """What a finished run measured; None where it is not finished. Damaged where it cannot be read; UserError
@@ -105,15 +135,28 @@ class Store:
         history: list[dict[str, float]],
         weights: bytes,
         environment: Mapping[str, Any],
+        snapshots: Mapping[int, str] = {},
     ) -> None:
-        """Write a run; it counts as finished once SHA256SUMS is there."""
+        """Write a run; it counts as finished once SHA256SUMS is there. Its snapshots lie in its folder already, here
+        are their SHA-256 by epoch."""
         folder = self.path(run)
+        (folder / SUMS).unlink(missing_ok=True)  # of a run that is replaced: half of it is no run
         told = (json_bytes(run.config), json_bytes(environment), table(history).encode(), json_bytes(metrics))
         contents = dict(zip(FILES, (*told, weights), strict=True))
         for name, content in contents.items():
             write_bytes(folder / name, content)
-        sums = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items())
-        write_text(folder / SUMS, "".join(sums))
+        self.seal(
+            run, {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}, snapshots
+        )
+
+    def add(self, run: Run, snapshots: Mapping[int, str]) -> None:
+        """Count snapshots that lie in the folder of a finished run, SHA-256 by epoch, among its files."""
+        self.seal(run, {name: self.sums(run.id)[name] for name in FILES}, snapshots)
+
+    def seal(self, run: Run, sums: Mapping[str, str], snapshots: Mapping[int, str]) -> None:
+        """Write SHA256SUMS."""
+        every = {**sums, **{snapshot(epoch): digest for epoch, digest in snapshots.items()}}
+        write_text(self.path(run) / SUMS, "".join(f"{digest}  {name}\n" for name, digest in every.items()))
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from ablations.config import KINDS, PACKAGE, Library, Recipe, Study, Suite, read_yaml
+from ablations.config import KINDS, METRICS, PACKAGE, Library, Recipe, Study, Suite, named, read_yaml
 from ablations.errors import UserError
 from ablations.networks import ResNet
 from ablations.plan import make_plan
@@ -113,6 +113,7 @@ def test_every_valid_depth_is_accepted(n):
         ({"factors": {}}, "expected factors with their levels"),
         ({"factors": {"depth": [8], "d": {"a": {"depth": 8}}}}, "factors depth and d both set model.depth"),
         ({"factors": {"seed": {"a": {"depth": 8}}}}, "has a column of this name"),
+        ({"factors": {"gap": {"a": {"depth": 8}}}}, "gap: the table of runs has a column of this name"),
         ({"skip": [{"dept": 20}]}, "skip.0: no factor `dept` (did you mean `depth`?)"),
         ({"skip": [{}]}, "skip.0: give a level, or a list of levels, of one factor or more"),
         ({"skip": [{"depth": []}]}, "skip.0: give a level"),
@@ -228,6 +229,25 @@ def test_kinds_of_claims(changes):
     claim = raw["claims"]["plain-degrades"] | changes
     raw["claims"]["plain-degrades"] = {key: value for key, value in claim.items() if value is not None}
     assert Study.model_validate(raw).claims["plain-degrades"].kind == changes["kind"]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_claims_and_figures_are_about_any_metric(metric):
+    raw = copy.deepcopy(depth_study())
+    raw["claims"]["plain-degrades"]["metric"] = metric
+    raw["figures"]["error-by-depth"]["y"] = [metric]
+    assert Study.model_validate(raw).claims["plain-degrades"].metric == metric
+    assert named(metric)[1] in ("", "%", "pp", "ms", "s", "images/s", "MB")
+
+
+def test_an_unknown_metric_is_answered_with_those_that_are_known():
+    raw = copy.deepcopy(depth_study())
+    raw["claims"]["plain-degrades"]["metric"] = "speed"
+    told = message(Study, raw)
+    assert told.startswith(
+        "file.yaml: claims.plain-degrades.metric: found 'speed'; should be 'train_error', "
+    )
+    assert "\n" not in told and all(f"'{metric}'" in told for metric in METRICS)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,17 +14,22 @@ import torch
 from conftest import ROOT, TINY, write
 from torch import nn
 
-from ablations import diagnostics, layout, mechanisms
+from ablations import diagnostics, figures, layout, mechanisms
 from ablations.cli import main
-from ablations.config import DIAGNOSTICS, Library, Study
+from ablations.config import DIAGNOSTICS, THROUGH_TRAINING, Library, Study
+from ablations.diagnostic_figures import contours, fifths
+from ablations.diagnostics import MEASURES, PROBES, landscape, lesions, signals, uncertainty
 from ablations.errors import UserError
-from ablations.mechanisms import ANY, INITIAL, MECHANISMS, TRAINED
+from ablations.mechanisms import MECHANISMS, RANGE, SMOOTHNESS, TRAINED
 from ablations.models import build
 from ablations.models.blocks import Block
+from ablations.models.regularisation import Dropout
 from ablations.models.shortcuts import Identity
 from ablations.networks import ResNet
 from ablations.plan import make_plan
+from ablations.report import diagnostic_context
 from ablations.schema import validate
+from ablations.store import WEIGHTS
 
 IMAGES, LABELS = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 4
 
@@ -33,9 +39,10 @@ def chance():
 
 
 def test_every_mechanism_has_its_probes():
-    assert set(MECHANISMS) == set(diagnostics.PROBES) == set(DIAGNOSTICS)
-    for name, mechanism in MECHANISMS.items():
-        assert list(mechanism.panels) == list(diagnostics.PROBES[name])
+    assert set(MECHANISMS) == set(PROBES) | set(MEASURES) == set(DIAGNOSTICS)
+    assert set(MEASURES) == set(THROUGH_TRAINING)
+    for name, probes in PROBES.items():
+        assert list(MECHANISMS[name].panels) == list(probes)
 
 
 def test_sources_are_in_the_bibliography():
@@ -60,7 +67,7 @@ def rotations(factor: float, layers: int) -> nn.Sequential:
 @pytest.mark.parametrize("factor", [0.7, 1.0, 1.3])
 def test_the_rate_is_the_factor_of_the_layers_jacobian(factor):
     net, images = rotations(factor, 6), torch.randn(8, 1, 2, 2)
-    points = diagnostics.gradient_by_layer(net, images, LABELS, chance())
+    points = signals.gradient_by_layer(net, images, LABELS, chance())
     norms = dict(points)
     last = (net(images).softmax(1) - nn.functional.one_hot(LABELS, 4)).norm() / 8
     assert list(norms) == [1, 2, 3, 4, 5, 6] and norms[6] == pytest.approx(last.item(), rel=1e-4)
@@ -102,7 +109,7 @@ def residual(*transforms: nn.Module, channels: int = 3) -> nn.Sequential:
 
 
 def test_the_response_is_the_deviation_of_the_transform():
-    points = diagnostics.response_magnitude(residual(Times(0.5), Times(2)), IMAGES, LABELS, chance())
+    points = signals.response_magnitude(residual(Times(0.5), Times(2)), IMAGES, LABELS, chance())
     assert [number for number, _ in points] == [1, 2]
     deviation = IMAGES.std().item()
     assert [value for _, value in points] == pytest.approx([0.5 * deviation, 2 * 1.5 * deviation], rel=1e-5)
@@ -110,7 +117,7 @@ def test_the_response_is_the_deviation_of_the_transform():
 
 def test_the_variance_of_the_branch_is_counted_against_the_shortcut():
     net = residual(Times(0.0), Times(0.5), Times(-2.0))
-    points = diagnostics.branch_variance(net, IMAGES, LABELS, chance())
+    points = signals.branch_variance(net, IMAGES, LABELS, chance())
     assert points == [(1, 0.0), (2, pytest.approx(0.25)), (3, pytest.approx(4.0))]
 
 
@@ -118,7 +125,7 @@ def test_with_batch_norm_the_share_of_a_block_falls_as_its_number():
     """Pre-activated, one stage: each transform adds about the same variance (De & Smith 2020)."""
     torch.manual_seed(0)
     net = build(ResNet(blocks=[16], widths=[32], order="pre"), (3, 8, 8), 4)
-    points = dict(diagnostics.branch_variance(net, torch.randn(64, 3, 8, 8), LABELS, chance()))
+    points = dict(signals.branch_variance(net, torch.randn(64, 3, 8, 8), LABELS, chance()))
     first = points[2] * 2  # the first block's shortcut is normalised with its transform's input
     assert all(0.5 * first < ratio * number < 2 * first for number, ratio in points.items() if number > 1)
 
@@ -128,59 +135,63 @@ PAIR = torch.tensor([[1.0, 2.0], [3.0, 1.0]]).view(2, 2, 1, 1)  # two images of 
 
 def test_a_block_that_adds_nothing_can_be_deleted():
     net, labels = residual(Times(0.0), Times(-2.0), channels=2), torch.tensor([0, 1])  # x, then -x
-    assert diagnostics.delete_one(net, PAIR, labels, chance()) == [(0, 0.0), (1, 0.0), (2, 100.0)]
+    assert lesions.delete_one(net, PAIR, labels, chance()) == [(0, 0.0), (1, 0.0), (2, 100.0)]
     nothing = residual(*[Times(0.0)] * 4, channels=2)
-    points = diagnostics.delete_several(nothing, PAIR, torch.tensor([1, 1]), chance())
+    points = lesions.delete_several(nothing, PAIR, torch.tensor([1, 1]), chance())
     assert points == [(count, 50.0) for count in range(5)]
 
 
 def test_all_blocks_are_deleted_in_the_end():
     net = residual(Times(0.0), Times(-2.0), channels=2)
-    points = diagnostics.delete_several(net, PAIR, torch.tensor([0, 1]), chance())
+    points = lesions.delete_several(net, PAIR, torch.tensor([0, 1]), chance())
     assert points[0] == (0, 0.0) and points[2] == (2, 100.0)
 
 
 def test_neighbours_are_swapped():
     """-(x + (4, 0)) has its larger logit in the second place, -x + (4, 0) in the first."""
     net = residual(Plus(4.0, 0.0), Times(-2.0), Times(0.0), channels=2)
-    points = diagnostics.swap_neighbours(net, PAIR, torch.tensor([1, 1]), chance())
+    points = lesions.swap_neighbours(net, PAIR, torch.tensor([1, 1]), chance())
     assert points == [(0, 0.0), (1, 100.0), (2, 0.0)]
 
 
 def test_a_plain_network_keeps_the_blocks_that_change_the_shape():
     for shortcut, expected in (("none", [1, 2, 4, 6]), ("identity", [1, 2, 3, 4, 5, 6])):
         net = build(ResNet(depth=14, shortcut=shortcut), (3, 6, 6), 4)
-        points = diagnostics.delete_one(net, IMAGES, LABELS, chance())
+        points = lesions.delete_one(net, IMAGES, LABELS, chance())
         assert [number for number, _ in points] == [0, *expected]
-        swapped = diagnostics.swap_neighbours(net, IMAGES, LABELS, chance())
+        swapped = lesions.swap_neighbours(net, IMAGES, LABELS, chance())
         assert [number for number, _ in swapped] == [0, 1]  # the others stand beside a block that halves
 
 
 def test_what_is_left_of_a_plain_block_is_its_input():
     block = Block(Times(3.0), None, nn.ReLU())
-    assert torch.equal(diagnostics.Deleted(block)(IMAGES), IMAGES)
+    assert torch.equal(lesions.Deleted(block)(IMAGES), IMAGES)
 
 
 def test_paths_are_binomial_where_there_are_shortcuts():
     for shortcut, share in (("identity", [math.comb(6, k) / 64 for k in range(7)]), ("none", [0] * 6 + [1])):
         net = build(ResNet(depth=14, shortcut=shortcut), (3, 6, 6), 4)
-        points = diagnostics.path_lengths(net, IMAGES, LABELS, chance())
+        points = lesions.path_lengths(net, IMAGES, LABELS, chance())
         assert points == [(k, pytest.approx(100 * part)) for k, part in enumerate(share)]
 
 
 def test_other_families_have_no_blocks():
     with pytest.raises(UserError, match="family resnet"):
-        diagnostics.delete_one(nn.Sequential(nn.Flatten()), IMAGES, LABELS, chance())
+        lesions.delete_one(nn.Sequential(nn.Flatten()), IMAGES, LABELS, chance())
 
 
 @pytest.mark.parametrize("name", DIAGNOSTICS)
 @pytest.mark.parametrize("order", ["post", "pre"])
 def test_every_probe_takes_coloured_images_in_both_memory_formats(name, order):
     for memory_format in (torch.channels_last, torch.contiguous_format):
-        for probe in diagnostics.PROBES[name].values():
-            net = build(ResNet(depth=8, order=order), (3, 6, 6), 4).to(memory_format=memory_format)
-            points = probe(net, IMAGES, LABELS, chance())
-            assert points and all(math.isfinite(value) for _, value in points)
+        for probe in PROBES.get(name, {"": MEASURES.get(name)}).values():
+            model = ResNet(depth=8, order=order, dropout=0.5)
+            net = build(model, (3, 6, 6), 4).to(memory_format=memory_format)
+            found = probe(net, IMAGES, LABELS, chance())
+            points = list(found.items()) if name in MEASURES else found
+            assert points and all(math.isfinite(value) for *_, value in points)
+            if name in MEASURES:
+                assert set(found) == set(MECHANISMS[name].panels)
 
 
 class Square(nn.Module):
@@ -192,7 +203,7 @@ class Square(nn.Module):
 
 def test_gradients_of_a_linear_network_do_not_shatter():
     net = nn.Sequential(nn.Flatten(), nn.Linear(108, 4))
-    points = diagnostics.gradient_correlation(net, IMAGES, LABELS, chance())
+    points = landscape.gradient_correlation(net, IMAGES, LABELS, chance())
     assert [place for place, _ in points] == [lag / 32 for lag in range(17)]
     assert [value for _, value in points] == pytest.approx([1] * 17)
 
@@ -200,7 +211,7 @@ def test_gradients_of_a_linear_network_do_not_shatter():
 def test_gradients_are_compared_along_the_line_between_images():
     first, last = torch.zeros(4, 1, 1, 2), torch.zeros(4, 1, 1, 2)
     first[..., 0] = last[..., 1] = 1.0  # at right angles
-    points = diagnostics.gradient_correlation(
+    points = landscape.gradient_correlation(
         nn.Sequential(Square()), torch.cat([first, last]), LABELS, chance()
     )
     angles = [math.atan2(step, 32 - step) for step in range(33)]
@@ -212,22 +223,156 @@ def test_gradients_are_compared_along_the_line_between_images():
 def test_each_filter_of_a_direction_has_the_norm_of_the_weights():
     weight = torch.randn(5, 3, 3, 3)
     weight[2] = 0
-    direction = diagnostics.filter_normalised(weight, chance())
+    direction = landscape.filter_normalised(weight, chance())
     assert torch.allclose(direction.flatten(1).norm(dim=1), weight.flatten(1).norm(dim=1))
-    assert not diagnostics.filter_normalised(torch.ones(5), chance()).any()  # a bias or scale
+    assert not landscape.filter_normalised(torch.ones(5), chance()).any()  # a bias or scale
 
 
 def test_the_loss_along_a_direction():
     """Two classes and one input, x = 1: the loss is a logistic function of the difference of the weights."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
     net[1].weight.data = torch.tensor([[2.0], [-1.0]])
-    direction = diagnostics.filter_normalised(net[1].weight.data, chance()).flatten()
+    direction = landscape.filter_normalised(net[1].weight.data, chance()).flatten()
     assert direction.abs().tolist() == pytest.approx([2, 1])
-    points = diagnostics.loss_curve(net, torch.ones(3, 1, 1, 1), torch.zeros(3, dtype=torch.long), chance())
-    assert len(points) == 21
+    points = landscape.loss_curve(net, torch.ones(3, 1, 1, 1), torch.zeros(3, dtype=torch.long), chance())
+    assert [place for place, _ in points] == [step / 5 for step in range(-5, 6)]
     for place, loss in points:
         difference = 3 + place * (direction[0] - direction[1]).item()
         assert loss == pytest.approx(math.log1p(math.exp(-difference)), rel=1e-4, abs=1e-6)
+
+
+def test_the_loss_over_a_plane_is_that_along_both_of_its_directions():
+    """The same as along one direction, with the sum of both in the place of it."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
+    net[1].weight.data = torch.tensor([[2.0], [-1.0]])
+    random = chance()
+    along, across = (landscape.filter_normalised(net[1].weight.data, random).flatten() for _ in range(2))
+    images, labels = torch.ones(3, 1, 1, 1), torch.zeros(3, dtype=torch.long)
+    points = landscape.loss_contour(net, images, labels, chance())
+    assert len({(x, y) for x, y, _ in points}) == len(points) == 11 * 11
+    for x, y, loss in points:
+        (first, second) = (x * along + y * across).tolist()
+        assert loss == pytest.approx(math.log1p(math.exp(second - first - 3)), rel=1e-4, abs=1e-6)
+
+
+class Bowl(nn.Module):
+    """Two logits, 0 and a parabola of one weight, so that the loss is a function of that weight alone."""
+
+    def __init__(self, at: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(at))
+
+    def forward(self, x):
+        height = self.weight.square().expand(len(x))
+        return torch.stack([torch.zeros_like(height), height], 1)
+
+
+def test_the_loss_and_its_slope_down_the_gradient():
+    """loss(w) = ln(1 + exp(w^2)), so that its slope is 2 w s(w^2) with the logistic function s."""
+
+    def slope(w):
+        return 2 * w / (1 + math.exp(-w * w))
+
+    def loss(w):
+        return math.log1p(math.exp(w * w))
+
+    found = landscape.loss_along_gradient(Bowl(1.5), IMAGES, torch.zeros(8, dtype=torch.long), chance())
+    steps = (0.05, 0.1, 0.2)
+    ends = [1.5 - step * slope(1.5) for step in steps]
+    changes = [abs(slope(1.5) - slope(w)) / (1.5 - w) for w in ends]
+    assert found[SMOOTHNESS] == pytest.approx(max(changes), rel=1e-4)
+    assert found[RANGE] == pytest.approx(loss(1.5) - min(map(loss, ends)), rel=1e-4)
+
+
+def test_a_loss_that_overflows_is_infinite_and_a_flat_one_has_no_slope():
+    labels = torch.zeros(8, dtype=torch.long)
+    assert landscape.loss_along_gradient(Bowl(0.0), IMAGES, labels, chance()) == {}
+    steep = landscape.loss_along_gradient(Bowl(1e30), IMAGES, labels, chance())
+    assert steep == {RANGE: math.inf, SMOOTHNESS: math.inf}
+
+
+# ------------------------------------------------------------------------------------------ Jacobians, moments
+
+
+def test_the_gain_of_a_block_is_the_factor_of_its_jacobian():
+    """Of x + F(x) with F(x) = a x it is 1 + a; of a plain block of two layers, the geometric mean of theirs."""
+    net = residual(Times(0.5), Times(-3.0))
+    points = signals.jacobian_gains(net, IMAGES, LABELS, chance())
+    assert points == [(1, pytest.approx(1.5)), (2, pytest.approx(2.0))]
+    layers = []
+    for factor in (4.0, 9.0):
+        layers.append(nn.Conv2d(3, 3, 1, bias=False))
+        layers[-1].weight.data = factor * torch.eye(3).view(3, 3, 1, 1)
+    net = nn.Sequential(Block(nn.Sequential(*layers), None, nn.Identity()), nn.Flatten())
+    assert signals.jacobian_gains(net, IMAGES, LABELS, chance()) == [(1, pytest.approx(6.0))]
+    told = mechanisms.gain(pd.DataFrame({"value": [2.0, 8.0]}))
+    assert told == pytest.approx(4.0) and mechanisms.gain(pd.DataFrame({"value": [2.0, 0.0]})) == 0
+
+
+def test_gradients_of_an_epoch_are_those_by_layer():
+    net, images = rotations(0.7, 6), torch.randn(8, 1, 2, 2)
+    norms = dict(signals.gradient_by_layer(net, images, LABELS, chance()))
+    found = signals.gradients_now(rotations(0.7, 6), images, LABELS, chance())
+    assert found[mechanisms.FIRST] == pytest.approx(norms[1]) and found[mechanisms.LAST] == pytest.approx(
+        norms[6]
+    )
+    assert found[mechanisms.RATE] == pytest.approx(0.7, rel=1e-4)
+
+
+def test_moments_are_those_of_what_enters_a_relu():
+    """Each block passes on the ReLU of its input, two times it in the middle."""
+    factors = (1.0, 1.0, 2.0, 1.0, 1.0)
+    made = [Block(nn.Sequential(Times(factor), nn.ReLU()), None, nn.Identity()) for factor in factors]
+    images = torch.tensor([1.0, 3.0, -2.0, 2.0]).view(2, 2, 1, 1)
+    found = signals.activation_moments(nn.Sequential(*made, nn.Flatten()), images, LABELS, chance())
+    entering = {"first block": [1, 3, -2, 2], "middle block": [2, 6, 0, 4], "last block": [2, 6, 0, 4]}
+    assert found == {
+        f"{moment}, {block}": pytest.approx(getattr(torch.tensor(values, dtype=torch.float), method)().item())
+        for block, values in entering.items()
+        for moment, method in (("mean", "mean"), ("deviation", "std"))
+    }
+
+
+# ------------------------------------------------------------------------------------------ uncertainty
+
+
+def doubtful() -> nn.Sequential:
+    """Logits (x, 0) where the only input x is kept, doubled, and (0, 0) where it is dropped."""
+    net = nn.Sequential(nn.Flatten(), Dropout(0.5), nn.Linear(1, 2, bias=False))
+    net[2].weight.data = torch.tensor([[1.0], [0.0]])
+    return net.eval()
+
+
+def test_the_entropy_is_that_of_the_mean_over_passes():
+    images, labels = torch.tensor([1.0, 1.0, -1.0]).view(3, 1, 1, 1), torch.tensor([0, 1, 1])
+    net, before = doubtful(), torch.get_rng_state()
+    points = uncertainty.dropout_uncertainty(net, images, labels, chance())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [wrong for _, wrong in points] == [0, 100, 0]
+    kept = 1 / (1 + math.exp(-2))
+    possible = [(20 - k) / 20 * 0.5 + k / 20 * kept for k in range(1, 20)]  # k of 20 passes keep the input
+    entropies = [-p * math.log(p) - (1 - p) * math.log(1 - p) for p in possible]
+    for entropy, _ in points:
+        assert min(abs(entropy - each) for each in entropies) < 1e-6
+    assert len({round(entropy, 6) for entropy, _ in points}) > 1  # each image has its own passes
+
+
+def test_where_nothing_is_dropped_there_is_nothing_to_tell():
+    net = build(ResNet(depth=8), (3, 6, 6), 4)
+    assert uncertainty.dropout_uncertainty(net, IMAGES, LABELS, chance()) == []
+
+
+def test_norms_do_not_learn_from_the_images_that_they_are_tested_on():
+    net = build(ResNet(depth=8, stochastic_depth=0.5), (3, 6, 6), 4)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert uncertainty.dropout_uncertainty(net, IMAGES, LABELS, chance())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_auroc_is_the_part_of_pairs_in_order():
+    run = pd.DataFrame({"position": [0.1, 0.2, 0.2, 0.4], "value": [0.0, 100.0, 0.0, 100.0]})
+    assert mechanisms.auroc(run) == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+    assert math.isnan(mechanisms.auroc(run.assign(value=0.0)))
 
 
 # ------------------------------------------------------------------------------------------ definitions
@@ -256,6 +401,9 @@ def test_wrong_diagnostics_are_named(asked, told):
 # ------------------------------------------------------------------------------------------ the way
 
 
+SEEDS = (0, 1)
+
+
 @pytest.fixture(scope="module")
 def diagnosed(tmp_path_factory):
     """A folder where the study `depth` of a tiny suite was trained, except for a seed, and diagnosed."""
@@ -281,12 +429,15 @@ def measured(folder):
 
 def test_tables_have_every_run_that_is_there(diagnosed):
     _, names = measured(diagnosed)
+    assert {"gradient-by-layer", "gradient-through-training", "loss-contour"} <= set(names)
     for name in names:
         table = pd.read_csv(diagnosed / layout.diagnostic("tiny", "depth", name), keep_default_na=False)
         for panel, of_panel in table.groupby("panel"):
             runs = set(zip(of_panel["shortcut"], of_panel["seed"], strict=True))
             expected = {("none", 0), ("none", 1), ("identity", 0)}
-            assert runs == expected | ({("identity", 1)} if panel in (INITIAL, ANY) else set())
+            if panel in diagnostics.AT_INITIALISATION or name in MEASURES:
+                expected.add(("identity", 1))
+            assert runs == {(arm, seed) for arm, seed in expected if seed in SEEDS[: MECHANISMS[name].seeds]}
 
 
 def test_the_report_shows_and_tells_each_diagnostic(diagnosed):
@@ -320,9 +471,76 @@ def test_a_network_that_diverged_is_marked(diagnosed, monkeypatch):
     assert "diverged have no trained network to measure: none (2), identity (2)." in told
 
 
+def test_a_network_that_diverged_is_followed_until_then(diagnosed, monkeypatch):
+    monkeypatch.chdir(diagnosed)
+    planned, _ = measured(diagnosed)
+    store = diagnostics.Store(layout.RESULTS)
+    some = store.file(next(store.folder.iterdir()).name, WEIGHTS)
+    monkeypatch.setattr(
+        diagnostics.Store, "metrics", lambda self, run: {"status": "diverged", "epochs_trained": 3}
+    )
+    monkeypatch.setattr(diagnostics.Store, "snapshots", lambda self, run: [1, 2])
+    monkeypatch.setattr(diagnostics.Store, "file", lambda self, run, name: some)
+    arms = planned.select({"shortcut": "identity"})
+    table = pd.DataFrame(diagnostics.measured(planned, arms, "gradient-through-training", store, {}))
+    for _, points in table.groupby(["seed", "panel"]):
+        assert points["position"].tolist()[:3] == [0, 1, 2] and math.isnan(points["position"].iloc[3])
+        assert points["status"].tolist() == ["initial", *["diverged"] * 3]
+    told = mechanisms.paragraph(planned, "gradient-through-training", table)
+    assert "after epoch 2" in told and "diverged have no trained network to measure: identity (2)." in told
+
+
+def test_what_there_is_nothing_of_is_said_not_drawn(diagnosed, monkeypatch):
+    monkeypatch.chdir(diagnosed)
+    assert main(["diagnose", "regularisation", "--suite", "tiny", "--extra", "my"]) == 0  # no run is there
+    plan = make_plan(Library(diagnosed / "my"), "tiny")
+    context = diagnostic_context(plan, plan.study("regularisation"), "dropout-uncertainty", Path("figures"))
+    assert context["path"] is None
+    assert context["text"].startswith("Not measured: the networks of these arms drop nothing, or none")
+
+
+def test_where_every_run_diverged_there_is_no_figure(diagnosed, monkeypatch):
+    monkeypatch.chdir(diagnosed)
+    plan = make_plan(Library(diagnosed / "my"), "tiny")
+    kept = {path: path.read_bytes() for path in Path("results/tiny/depth/diagnostics").iterdir()}
+    metrics = {"status": "diverged", "epochs_trained": 1}
+    monkeypatch.setattr(diagnostics.Store, "metrics", lambda self, run: metrics)
+    diagnostics.diagnose(plan, "depth")
+    figures.draw(plan, "depth")
+    for name in ("loss-contour", "loss-curve"):
+        context = diagnostic_context(plan, plan.study("depth"), name, Path("figures"))
+        assert context["path"] is None and "no trained network to measure: none (" in context["text"]
+        assert not (layout.figures("tiny", "depth") / f"{name}.svg").exists()
+    assert (layout.figures("tiny", "depth") / "gradient-by-layer.svg").is_file()
+    for path, content in kept.items():
+        path.write_bytes(content)
+    figures.draw(plan, "depth")
+
+
+def test_networks_without_blocks_have_gradients_but_no_gains():
+    net = rotations(0.7, 3)
+    assert signals.jacobian_gains(net, torch.randn(8, 1, 2, 2), LABELS, chance()) == []
+
+
+def test_points_are_drawn_by_fifths_of_each_run():
+    run = {"seed": 0, "position": [0.5, 0.1, 0.4, 0.2, 0.3, 0.9, 0.8, 0.7, 0.6, 1.0]}
+    table = pd.DataFrame({**run, "value": [5, 1, 4, 2, 3, 9, 8, 7, 6, 10]})
+    found = fifths(pd.concat([table, table.assign(seed=1, value=100)]), ["seed"])
+    assert found[found["seed"] == 0]["position"].tolist() == [1, 2, 3, 4, 5]
+    assert found[found["seed"] == 0]["value"].tolist() == [1.5, 3.5, 5.5, 7.5, 9.5]
+    assert found[found["seed"] == 1]["value"].tolist() == [100] * 5
+
+
+def test_contours_stand_at_round_numbers_on_both_sides():
+    for low, high, between in ((0.3, 30, [0.5, 1, 2, 5, 10, 20]), (0.3, 3e5, [1, 10, 100, 1e3, 1e4, 1e5])):
+        heights = contours(low, high)
+        assert [x for x in heights if low < x < high] == pytest.approx(between)
+        assert heights[0] < low and heights[-1] > high
+
+
 def test_a_study_without_diagnostics_says_so(workspace, capsys):
-    assert main(["diagnose", "width"]) == 2
-    assert "study width names no diagnostics" in capsys.readouterr().err
+    assert main(["diagnose", "shortcuts"]) == 2
+    assert "study shortcuts names no diagnostics" in capsys.readouterr().err
 
 
 def test_what_reads_the_tables_does_not_import_torch():

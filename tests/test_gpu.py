@@ -19,6 +19,7 @@ from ablations.training.engine import train
 from ablations.training.evaluation import Splits
 from ablations.training.job import train_arm
 from ablations.training.replay import WARM_UP, Replayed
+from ablations.training.snapshots import Snapshots
 
 pytestmark = [
     pytest.mark.gpu,
@@ -79,6 +80,15 @@ def test_captured_steps_give_the_numbers_of_eager_ones(digits, device, changes, 
     run_eagerly = train(make_run(**changes), splits)
     assert captured.execution == "CUDA graph" and run_eagerly.execution == "eager: test"
     assert numbers(captured) == numbers(again) == numbers(run_eagerly)
+
+
+def test_snapshots_of_captured_steps_are_those_of_eager_ones(digits, device, tmp_path, monkeypatch):
+    splits = Splits.of(digits, device)
+    captured = train(make_run(), splits, snapshots=Snapshots(tmp_path / "captured"))
+    assert captured.execution == "CUDA graph" and numbers(captured) == numbers(train(make_run(), splits))
+    eager(monkeypatch)
+    run_eagerly = train(make_run(), splits, snapshots=Snapshots(tmp_path / "eager"))
+    assert list(captured.snapshots) == [1, 2, 4] and captured.snapshots == run_eagerly.snapshots
 
 
 def test_the_evaluation_is_captured_too(digits, device, monkeypatch):

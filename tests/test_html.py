@@ -76,14 +76,14 @@ def test_a_click_on_a_header_sorts_by_its_column_and_a_second_one_the_other_way(
     sort.click()
     assert header.get_attribute("aria-sort") == "ascending"
     assert column(arms, "Test error (%)") == ["13.00 ± 2.48"] * 2 + ["21.00 ± 2.48"] * 2
-    assert column(arms, "Depth") == ["8", "8", "20", "20"]
+    assert column(arms, "Depth") == ["20", "20", "56", "56"]
     sort.focus()
     page.keyboard.press("Enter")
     assert header.get_attribute("aria-sort") == "descending"
-    assert column(arms, "Depth") == ["20", "20", "8", "8"]
+    assert column(arms, "Depth") == ["56", "56", "20", "20"]
     arms.get_by_role("columnheader", name="Depth").get_by_role("button").click()
     assert header.get_attribute("aria-sort") is None
-    assert column(arms, "Depth") == ["8", "8", "20", "20"]
+    assert column(arms, "Depth") == ["20", "20", "56", "56"]
 
 
 ROWS = [
@@ -118,7 +118,7 @@ def test_a_long_table_is_filtered_by_words(open_report, address):
     (box,) = page.get_by_role("searchbox").all()  # the other tables are short
     runs, count = page.locator("#runs-depth table"), page.locator("#runs-depth output")
     box.fill("IDENTITY 22.00")
-    assert column(runs, "Depth") == ["20"] and count.inner_text() == "1 of 12 rows"
+    assert column(runs, "Depth") == ["56"] and count.inner_text() == "1 of 12 rows"
     box.fill("identity")
     runs.get_by_role("columnheader", name="Seed").get_by_role("button").dblclick()
     assert column(runs, "Seed") == ["2", "2", "1", "1", "0", "0"]
@@ -139,9 +139,12 @@ def test_every_link_leads_to_a_place_in_the_page(open_report):
     claim = page.locator(":target")
     assert page.locator("main table").first.locator("tbody td").first.inner_text() == claim.inner_text()
     page.locator("main table").first.locator("tbody tr td:nth-child(2) a").first.click()
-    playwright.expect(page.locator("#runs-depth tbody")).to_be_visible()
+    compared = page.locator("#runs-of-depth-plain-degrades")
+    playwright.expect(compared.locator("tbody")).to_be_visible()
+    assert set(column(compared.locator("table"), "Shortcut")) == {"none"}
+    assert column(compared.locator("table"), "Depth") == ["20"] * 3 + ["56"] * 3
     page.reload()
-    playwright.expect(page.locator("#runs-depth tbody")).to_be_visible()
+    playwright.expect(compared.locator("tbody")).to_be_visible()
 
 
 def test_an_arm_links_to_its_runs(open_report):
@@ -149,7 +152,7 @@ def test_an_arm_links_to_its_runs(open_report):
     page.locator("a[href='#runs-depth-2']").click()
     target = page.locator("tr:target")
     playwright.expect(target).to_be_visible()
-    assert target.locator("td").all_inner_texts()[:3] == ["none", "20", "0"]
+    assert target.locator("td").all_inner_texts()[:3] == ["none", "56", "0"]
 
 
 def test_figures_open_large_and_close(open_report):

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
+import re
+import shutil
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 from conftest import write
+from fontTools.ttLib import TTFont
 
 from ablations import layout
+from ablations.cli import main
 from ablations.collect import collect, read_table, seconds_to_target, write_table
-from ablations.config import Claim, Library
+from ablations.config import Library, listing
 from ablations.data import prepare, read_header
+from ablations.errors import UserError
 from ablations.figures import draw
-from ablations.findings import sentence
+from ablations.mathfont import italic
 from ablations.methods import methods
+from ablations.opening import opening
 from ablations.plan import Run, make_plan
 from ablations.report import error_on_others, write_report, write_verdicts
 from ablations.store import Store, table
+from ablations.typesetting import Typesetter
 
 SUITE = """
 title: made up
 data: digits-small
 seeds: 2
 recipe: {{epochs: 3, batch_size: 64, learning_rate: 0.05}}
-studies: {{depth: {{levels: {{depth: [8, 20]}}, {of_study}}}}}
+studies: {{depth: {{levels: {{depth: [20, 56]}}, {of_study}}}}}
 """
-ERRORS = {"8": [50, 10, 12], "20": [60, 30, 20]}  # of validation after each epoch, by depth
+ERRORS = {"20": [50, 10, 12], "56": [60, 30, 20]}  # of validation after each epoch, by depth
 ENVIRONMENT = {"device": "a processor", "threads": 1, "torch": "2.15.0", "python": "3.13.0"}
 
 
@@ -45,13 +54,25 @@ def made_up(plan):
         prepare(arm.dataset, layout.data(arm.data_key))
         for seed in plan.study("depth").seeds:
             history = [
-                {"epoch": epoch, "validation_error": error, "train_error": error, "seconds": float(epoch)}
+                {
+                    "epoch": epoch,
+                    "validation_error": error,
+                    "train_error": error,
+                    "seconds": float(epoch),
+                    "gradient_norm": 0.5 * epoch,
+                }
                 for epoch, error in enumerate(ERRORS[depth], start=1)
             ]
             measured = {
                 f"{split}_error": ERRORS[depth][-1] + seed for split in ("train", "validation", "test")
             }
-            metrics = {"status": "finished", "seconds": 3.0, "peak_memory_mb": 100, **measured}
+            metrics = {
+                "status": "finished",
+                "seconds": 3.0,
+                "peak_memory_mb": 100,
+                "images_per_second": 640.0,
+                **measured,
+            }
             run = Run(arm, seed, read_header(layout.data(arm.data_key)).fingerprint)
             store.save(run, metrics, history, b"", ENVIRONMENT)
     write_table(pd.DataFrame(rows), layout.study_table("mine", "depth", "cost"))
@@ -85,8 +106,8 @@ def test_the_table_of_runs_has_cells_for_what_a_run_lacks(workspace):
     store = made_up(plan)
     collect(plan, "depth")
     runs = read_table(layout.study_table("mine", "depth", "runs")).set_index(["depth", "seed"])
-    assert runs.loc[(8, 0), "seconds_to_target"].tolist() == [2, 2]
-    assert runs.loc[(20, 0), "seconds_to_target"].isna().all()
+    assert runs.loc[(20, 0), "seconds_to_target"].tolist() == [2, 2]
+    assert runs.loc[(56, 0), "seconds_to_target"].isna().all()
     assert (runs["peak_memory_mb"] == 100).all()
     arm = next(iter(plan.study("depth").arms.values()))
     rows = table(store.rows(arm, [0, 1], read_header(layout.data(arm.data_key)))).splitlines()
@@ -95,9 +116,9 @@ def test_the_table_of_runs_has_cells_for_what_a_run_lacks(workspace):
 
 def test_the_report_tells_the_time_to_a_target_where_there_is_one(workspace):
     made_up(plan_of(workspace))
-    assert " To " not in report(plan_of(workspace))
+    assert " To 1" not in report(plan_of(workspace))
     text = " ".join(report(plan_of(workspace, "target_error: 10.5")).split())
-    assert "| Test error (%) | To 10.5 % |" in text and "To 10.5 %: seconds from the start" in text
+    assert "| Test error (%) | To 10.5 % |" in text and "Seconds to an error, in the last column" in text
     assert "| 12.50 ± 6.35 | 2.0 s (2 of 2) |" in text
     assert "| 20.50 ± 6.35 | – (0 of 2) |" in text
 
@@ -108,14 +129,138 @@ def test_the_list_of_runs_is_left_to_the_html(workspace):
     text, page = report(plan), layout.report("mine", "report", "html").read_text()
     runs = read_table(layout.study_table("mine", "depth", "runs"))["run"]
     assert len(runs) == 8 and all(f"<td>{run}</td>" in page for run in runs)
-    assert "<" not in text.replace("\\<", "") and "Its runs" not in text and "](#runs" not in text
+    assert (
+        "<" not in text.replace("\\<", "")
+        and "runs of this study" not in text
+        and "](#" not in text
+        and "{#" not in text
+    )
+
+
+def test_the_report_opens_with_a_summary_and_refers_to_figures_and_tables_by_number(workspace):
+    plan = plan_of(workspace)
+    made_up(plan)
+    text = " ".join(report(plan).split())
+    assert "8 networks were trained on 256 handwritten digits" in text
+    assert "to put 4 statements about convolutional networks to the test: " in text
+    assert "Figure 1 and Table 1 show them all." in text
+    assert "Figure 2, Figure 3 and Figure 4 show the runs; Table 2 lists the arms." in text
+    assert "**Table 2.** Depth of plain and residual networks: the arms" in text
+    assert text.index("**Summary.**") < text.index("**Table 1.**") < text.index("## Depth of plain")
+    order = ["Methods", "Threats to validity", "Reproduction", "References"]
+    places = [text.index(f"## {heading}") for heading in order]
+    assert places == sorted(places)
+    assert "Diverged runs." not in text
+
+
+def test_what_is_not_trained_yet_is_said_at_the_top_with_the_command_that_trains_it(workspace):
+    plan = plan_of(workspace)
+    store = made_up(plan)
+    assert "Not everything is trained" not in report(plan)
+    first = next(iter(plan.study("depth").arms.values()))
+    header = read_header(layout.data(first.data_key))
+    shutil.rmtree(store.path(Run(first, 1, header.fingerprint)))
+    top = report(plan).partition("**Summary.**")[0]
+    assert "1 of the 8 runs of depth is missing: shortcut none, depth 20 (seed 1)." in top
+    assert "`snakemake depth --cores all --config suite=mine extra=" in top
+
+
+def test_a_study_without_runs_leaves_the_others_their_report(workspace, capsys, monkeypatch):
+    monkeypatch.setattr("ablations.cli.diagnose", lambda options: None)  # made-up runs have no weights
+    plan_of(workspace, "}, width: {seeds: 1")
+    options = ["--suite", "mine", "--extra", str(workspace / "my")]
+    assert main(["report", *options]) == 2
+    assert "none of the runs of this report is there; train them with: snakemake" in capsys.readouterr().err
+    made_up(plan_of(workspace, "}, width: {seeds: 1"))
+    assert main(["report", *options]) == 0
+    assert "not tested" in capsys.readouterr().out
+    text = layout.report("mine", "report", "md").read_text()
+    assert "runs of width are missing" in text.partition("**Summary.**")[0]
+    assert "8 networks were trained" in text and "## Width" in text
+    shutil.rmtree(layout.RESULTS / "runs")
+    assert main(["report", *options]) == 2  # no report from tables of runs that are gone
+
+
+def test_the_pdf_is_set_as_a_course_report_or_as_a_paper_with_its_authors(workspace):
+    plan = plan_of(workspace)
+    made_up(plan)
+    report(plan)
+    pages = {}
+    for form in ("course", "paper"):
+        write_report(plan, "report", form, ["Ada Lovelace", "Søren D'Arcy & Co"])
+        pages[form] = layout.report("mine", "report", "pdf").read_bytes()
+        assert pages[form].startswith(b"%PDF")
+    assert pages["course"] != pages["paper"]
+    html = layout.report("mine", "report", "html").read_text()
+    assert "<br>Ada Lovelace<br>Søren D’Arcy &amp; Co" in " ".join(html.split())
+
+
+def test_a_reference_to_no_figure_stops_the_report(workspace):
+    typesetter = Typesetter(workspace, [])
+    with pytest.raises(UserError, match="no figure or table #fig-nowhere"):
+        typesetter.html("See [](#fig-nowhere).", "report.html")
+
+
+def test_formulas_bring_their_font(workspace):
+    typesetter = Typesetter(workspace, [])
+    typesetter.html("No formula.", "plain.html")
+    assert "@font-face" not in (workspace / "plain.html").read_text()
+    typesetter.html(r"With $\left(\frac{h}{\mathbf{x}}\right)$.", "formula.html")
+    (font,) = re.findall(r"data:font/woff;base64,([^)]*)", (workspace / "formula.html").read_text())
+    read = TTFont(io.BytesIO(base64.b64decode(font)))
+    assert {ord("("), ord("ℎ"), ord("𝒙")} <= set(read.getBestCmap()) and "MATH" in read
+    assert len(read.getGlyphOrder()) < 200
+
+
+@pytest.mark.parametrize(
+    ("letter", "shown"),
+    [("x", "𝑥"), ("h", "ℎ"), ("W", "𝑊"), ("λ", "𝜆"), ("Δ", "𝛥"), ("∂", "𝜕"), ("+", "+"), ("3", "3")],
+)
+def test_a_variable_of_one_letter_is_italic(letter, shown):
+    assert italic(letter) == shown
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_a_listing_in_words(parts, told):
+    assert listing(parts) == told
+
+
+def verdict_rows(*verdicts):
+    """Verdicts as shown and as numbers: the n-th claim with n seeds to go where it is inconclusive."""
+    rows = [
+        {"study": "s", "claim": f"c{n}", "statement": f"Claim {n}.", "verdict": verdict, "effect": f"+{n} pp"}
+        for n, verdict in enumerate(verdicts, start=1)
+    ]
+    numbers = [
+        {"verdict": verdict, "seeds_needed": 20 - n if verdict == "inconclusive" else math.nan}
+        for n, verdict in enumerate(verdicts)
+    ]
+    return rows, pd.DataFrame(numbers)
+
+
+def test_the_summary_counts_and_lists_what_held_and_what_did_not():
+    told = opening(*verdict_rows("supported", "inconclusive", "refuted", "inconclusive"), 12, "digits", "5")
+    assert told["tested"].endswith(
+        "to put 4 statements about convolutional networks to the test: 1 is supported, 2 are inconclusive and 1 is refuted."
+    )
+    assert told["lists"] == [
+        {"title": "Supported", "claims": ["[Claim 1](#claim-s-c1): +1 pp"]},
+        {"title": "Refuted", "claims": ["[Claim 3](#claim-s-c3): +3 pp"]},
+    ]
+    assert told["undecided"].endswith("Nearest to a verdict is “Claim 4”, with 17 seeds an arm.")
+    many = opening(*verdict_rows(*["supported"] * 11), 12, "digits", "5")
+    assert len(many["lists"][0]["claims"]) == 9 and many["lists"][0]["claims"][-1].startswith("and 3 more")
+    assert many["undecided"] == ""
+    assert "no claims to test" in opening(*verdict_rows(), 12, "digits", "5")["tested"]
 
 
 @pytest.mark.parametrize(
     ("shortcuts", "told"),
     [
         ((), ""),
-        (("none",), "again: shortcut none, depth 8; shortcut none, depth 20."),
+        (("none",), "again: shortcut none, depth 20; shortcut none, depth 56."),
         (("none", "identity"), "again: all arms."),
     ],
 )
@@ -129,55 +274,6 @@ def test_arms_that_were_not_trained_deterministically_are_named(tmp_path, shortc
     text = methods(replace(planned, arms=quick), sizes)
     assert text.endswith(told or "for each of 4 arms.")
     assert text.count("deterministic") == bool(told)
-
-
-ROW = {
-    "verdict": "supported", "mean_arm": 70.0, "mean_than": 6.0, "effect_first": 9.0, "effect_second": -8.5,
-    "p_adjusted": 0.0001, "n_arm": 5, "n_than": 5, "correlation": math.nan, "detectable": math.nan,
-    "seeds_needed": math.nan,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("changes", "row", "told"),
-    [
-        (
-            {"kind": "greater", "than": {}},
-            {"correlation": 0.849},
-            "Supported. Test error: 70.00 % against 6.00 % (difference EFFECT, p < 0.001, n = 5 and 5, correlation "
-            "over seeds 0.85; the smallest difference that matters was set to 1).",
-        ),
-        (
-            {"kind": "fails", "threshold": 6.0},
-            {"n_than": 0},
-            "Test error: 70.00 % against a threshold of 6.00 % (difference EFFECT, p < 0.001, n = 5; the",
-        ),
-        (
-            {"kind": "trend", "factor": "depth", "direction": "rises"},
-            {},
-            "Test error: 6.00 % at the first and 70.00 % at the last level (change along the straight line over the "
-            "levels EFFECT, p",
-        ),
-        (
-            {"kind": "crossover", "than": {}, "factor": "batch_size", "at": [2, 32]},
-            {},
-            "difference +9.00 pp at batch size 2 and -8.50 pp at batch size 32 (the one minus the other EFFECT, p",
-        ),
-        (
-            {"kind": "greater", "than": {}},
-            {"verdict": "inconclusive", "detectable": 5.954, "seeds_needed": 10.0},
-            "one of 5.95 pp would have been found with probability 80 %, and 10 seeds an arm would settle it",
-        ),
-        (
-            {"kind": "less", "than": {}},
-            {"verdict": "inconclusive", "detectable": 5.954},
-            "and more than 1,000 seeds an arm would settle it",
-        ),
-    ],
-)
-def test_a_verdict_in_words(changes, row, told):
-    common = {"statement": "s", "metric": "test_error", "margin": 1, "source": "he2015", "published": "p"}
-    assert told in sentence(Claim.model_validate({**common, **changes}), {**ROW, **row}, "EFFECT")
 
 
 def test_the_error_of_the_test_set_is_told_apart_from_that_of_seeds():

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ablations.config import Claim, Library
+from ablations.config import KINDS_OF_CLAIM, METRICS, Claim, Library
 from ablations.plan import plan_study
 from ablations.statistics import (
     ALPHA,
+    MEASURED_ON_THE_MACHINE,
+    METHODS,
     Comparison,
     Contrast,
     Verdict,
@@ -26,7 +28,10 @@ from ablations.statistics import (
     detectable,
     judge,
     linear_weights,
+    listed_arms,
+    listed_seeds,
     mean_interval,
+    missing,
     p_values,
     resolution,
     seeds_needed,
@@ -78,11 +83,11 @@ KEYS = {"fails": {"threshold": 20.0}, "trend": {"factor": "f", "direction": "fal
 KEYS["crossover"] = {"factor": "f", "at": ["a", "b"], "than": {}}
 
 
-def claim(kind="greater", margin=1.0):
+def claim(kind="greater", margin=1.0, metric="test_error"):
     return Claim(
         statement="s",
         kind=kind,
-        metric="test_error",
+        metric=metric,
         arm={},
         margin=margin,
         source="he2015",
@@ -236,19 +241,22 @@ def test_powers_of_more_seeds_and_larger_effects_are_higher():
 
 
 def runs_of(planned, errors):
-    """A table of runs: errors by (shortcut, depth), the same for training and test."""
+    """A table of runs: errors by (shortcut, depth), the same for training and test. None stands for a run that
+    diverged, NaN for one that is missing."""
     rows = [
         {
             "shortcut": shortcut,
             "depth": depth,
             "seed": seed,
-            "train_error": error,
-            "test_error": error,
+            "status": "diverged" if error is None else "finished",
+            "train_error": 90.0 if error is None else error,
+            "test_error": 90.0 if error is None else error,
             "train_images": 1000,
             "test_images": 500,
         }
         for (shortcut, depth), values in errors.items()
         for seed, error in enumerate(values)
+        if error is None or error == error
     ]
     return pd.DataFrame(rows)
 
@@ -265,15 +273,16 @@ def test_verdicts_on_the_depth_study(depth):
         ("identity", "20"): [2, 2.1, 2.2],
         ("identity", "56"): [2, 2.1, 2],
     }
-    plain, residual, better = judge([(depth, runs_of(depth, errors))])
+    plain, residual, better, crossed = judge([(depth, runs_of(depth, errors))])
     assert [v.verdict for v in (plain, residual, better)] == ["supported"] * 3
+    assert (crossed.verdict, crossed.effect_first, crossed.runs) == ("refuted", pytest.approx(64), 12)
     assert plain.correlation == pytest.approx(1) and math.isnan(plain.detectable)
     assert plain.effect == pytest.approx(64) and (plain.n_arm, plain.n_than) == (3, 3)
     assert all(v.p_adjusted >= v.p_for for v in (plain, residual, better))
 
 
-def judged(depth, errors, **changes):
-    """The verdict on one claim of the depth study, changed like this."""
+def judged(depth, errors, columns=None, **changes):
+    """The verdict on one claim of the depth study, changed like this, on runs with these columns besides."""
     raw = {
         **depth.study.claims["plain-degrades"].model_dump(exclude_none=True),
         "metric": "test_error",
@@ -281,7 +290,8 @@ def judged(depth, errors, **changes):
     }
     claim = Claim.model_validate({key: value for key, value in raw.items() if value is not None})
     study = depth.study.model_copy(update={"claims": {"c": claim}})
-    (verdict,) = judge([(replace(depth, study=study), runs_of(depth, errors))])
+    runs = runs_of(depth, errors).assign(**(columns or {}))
+    (verdict,) = judge([(replace(depth, study=study), runs)])
     return verdict
 
 
@@ -293,6 +303,7 @@ FOUR = {
     ("none", "8"): [4, 5, 5, 4],
     ("none", "32"): [40, 41, 42, 43],
 }
+LEVELS = ("8", "20", "32", "56")
 PLAIN, RESIDUAL = {"shortcut": "none"}, {"shortcut": "identity"}
 
 
@@ -368,18 +379,166 @@ def test_wilsons_interval_of_an_error():
 
 
 def test_a_claim_without_runs_says_so(depth):
-    plain, residual, _ = judge(
-        [
-            (
-                depth,
-                runs_of(
-                    depth, {("none", "20"): [5, 6], ("identity", "20"): [1, 2], ("identity", "56"): [1, 2]}
-                ),
-            )
-        ]
+    errors = {("none", "20"): [5, 6], ("identity", "20"): [1, 2], ("identity", "56"): [1, 2]}
+    plain, residual, *_ = judge([(depth, runs_of(depth, errors))])
+    assert (plain.verdict, plain.method) == ("not tested", "")
+    assert plain.reason == (
+        "2 runs of each arm are needed; missing: shortcut none, depth 56 (seeds 0 to 4); shortcut none, depth 20 "
+        "(seeds 2 to 4)"
     )
-    assert (plain.verdict, plain.reason) == ("not tested", "0 and 2 runs; 2 of each are needed")
-    assert residual.verdict != "not tested"
+    assert residual.verdict != "not tested" and (residual.runs, residual.planned) == (4, 10)
+
+
+def test_a_suite_of_one_seed_tests_nothing(depth):
+    verdict, *_ = judge([(replace(depth, seeds=(0,)), runs_of(depth, {k: [v[0]] for k, v in FOUR.items()}))])
+    assert verdict.reason == "2 runs of each arm are needed; 1 planned"
+
+
+def test_missing_runs_are_those_that_the_plan_has_and_the_table_has_not(depth):
+    some = {(shortcut, level): [1, 2, 3, 4, 5] for shortcut in ("none", "identity") for level in LEVELS}
+    assert missing(depth, runs_of(depth, some)) == []
+    some[("none", "8")] = [1, math.nan, 3, math.nan, 5]
+    del some[("identity", "56")]
+    assert missing(depth, runs_of(depth, some)) == [
+        ({"shortcut": "none", "depth": "8"}, [1, 3]),
+        ({"shortcut": "identity", "depth": "56"}, [0, 1, 2, 3, 4]),
+    ]
+
+
+@given(st.data())
+def test_what_is_missing_and_what_is_there_make_the_plan(data):
+    planned = plan_study(Library(), "digits", "depth")
+    whole = runs_of(planned, {key: [1.0] * len(planned.seeds) for key in planned.arms})
+    kept = whole[data.draw(st.lists(st.booleans(), min_size=len(whole), max_size=len(whole)))]
+    lacking = missing(planned, kept)
+    lost = {(*levels.values(), seed) for levels, seeds in lacking for seed in seeds}
+    there = set(kept[["shortcut", "depth", "seed"]].itertuples(index=False, name=None))
+    assert not lost & there and len(lost | there) == len(whole)
+    assert all(seeds == sorted(seeds) != [] for _, seeds in lacking)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [
+        ([3], "seed 3"),
+        ([0, 1], "seeds 0 and 1"),
+        ([1, 2, 3], "seeds 1 to 3"),
+        ([0, 2, 3], "seeds 0, 2 and 3"),
+    ],
+)
+def test_seeds_in_words(seeds, told):
+    assert listed_seeds(seeds) == told
+
+
+def test_of_many_arms_without_runs_only_the_first_are_named():
+    told = listed_arms([({"batch_size": str(n)}, [0]) for n in range(6)])
+    assert told.startswith("batch size 0 (seed 0); ") and told.endswith(
+        "batch size 3 (seed 0); and 2 more arms"
+    )
+
+
+def test_divergence_is_counted_by_arm(depth):
+    errors = FOUR | {("none", "56"): [60, None, 80, 70], ("none", "20"): [None] * 4}
+    verdict = judged(depth, errors)
+    assert (verdict.runs, verdict.planned, verdict.diverged, verdict.partly_diverged) == (8, 10, 5, 1)
+    whole = judged(depth, FOUR | {("none", "56"): [None] * 4})
+    assert (whole.diverged, whole.partly_diverged, whole.mean_arm) == (4, 0, 90)
+
+
+def test_the_middle_levels_of_a_trend_count_too(depth):
+    changes = {"kind": "trend", "arm": PLAIN, "than": None, "factor": "depth", "direction": "rises"}
+    verdict = judged(depth, FOUR | {("none", "32"): [40, None, 42]}, **changes)
+    assert (verdict.runs, verdict.planned, verdict.n_arm, verdict.partly_diverged) == (15, 20, 4, 1)
+
+
+def test_methods_are_those_of_the_kinds():
+    assert METHODS.keys() == KINDS_OF_CLAIM.keys()
+
+
+def test_p_is_that_of_the_test_that_decided(depth):
+    rises = judged(depth, FOUR)
+    assert (rises.p, rises.p_adjusted, rises.method) == (rises.p_for, rises.p_for, "Welch's t")
+    falls = judged(depth, FOUR, kind="less")
+    assert (falls.verdict, falls.p) == ("refuted", falls.p_against)
+
+
+def test_levels_that_are_one_in_this_suite_are_not_compared(depth):
+    than_itself = judged(depth, FOUR, arm={**PLAIN, "depth": "last"}, than={**PLAIN, "depth": 56})
+    assert than_itself.reason == "`arm` and `than` are the same arm in this suite, or share one"
+    crossed = {"kind": "crossover", "arm": RESIDUAL, "than": PLAIN, "factor": "depth", "at": ["last", 56]}
+    assert judged(depth, FOUR, **crossed).reason == "the two levels of depth are the same in this suite"
+
+
+# ------------------------------------------------------------------------------------------ other metrics
+
+
+@pytest.mark.parametrize(
+    ("kind", "than", "margin", "told"),
+    [
+        ("greater", 90, 0, "supported"),
+        ("greater", 90, 10, "supported"),
+        ("greater", 90, 11, "refuted"),
+        ("greater", 100, 0, "refuted"),
+        ("greater", 110, 0, "refuted"),
+        ("less", 110, 10, "supported"),
+        ("not_greater", 90, 10, "refuted"),
+        ("not_greater", 91, 10, "supported"),
+        ("equivalent", 91, 10, "supported"),
+        ("equivalent", 110, 10, "refuted"),
+    ],
+)
+def test_numbers_that_seeds_do_not_change_are_compared(depth, kind, than, margin, told):
+    counts = {"parameters": lambda runs: np.where(runs["depth"] == "56", 100, than)}
+    verdict = judged(depth, FOUR, counts, metric="parameters", kind=kind, margin=margin)
+    assert (verdict.verdict, verdict.method) == (told, "exact")
+    assert verdict.low == verdict.effect == verdict.high == 100 - than and verdict.p_adjusted == 0
+
+
+@given(st.integers(-20, 20), st.integers(0, 20), st.sampled_from(["greater", "less", "not_greater"]))
+def test_a_count_is_never_inconclusive(effect, margin, kind):
+    counted = claim(kind, margin, metric="macs")
+    turned = aligned(counted, [difference_of(effect)])
+    comparison = Comparison(counted, Verdict("study", "claim", ""), turned)
+    assert not comparison.in_family
+    p = p_values(counted, turned)
+    upwards = -effect if kind == "less" else effect
+    there = upwards >= margin and upwards > 0
+    assert set(p) <= {0, 1}
+    assert decide(comparison, *p, ALPHA).verdict == (
+        "supported" if there != (kind == "not_greater") else "refuted"
+    )
+
+
+def test_counts_cost_other_claims_no_power(depth):
+    runs = runs_of(depth, FOUR).assign(parameters=100)
+    (alone,) = judge([(depth_with(depth, "plain-degrades"), runs)])
+    both = depth_with(depth, "plain-degrades", "residual-does-not")
+    counted = both.study.claims["residual-does-not"].model_copy(update={"metric": "parameters"})
+    study = both.study.model_copy(update={"claims": {**both.study.claims, "residual-does-not": counted}})
+    tested, exact = judge([(replace(both, study=study), runs)])
+    assert tested == alone and exact.verdict == "supported"
+
+
+def depth_with(planned, *names):
+    """The study with these claims only."""
+    claims = {name: planned.study.claims[name] for name in names}
+    return replace(planned, study=planned.study.model_copy(update={"claims": claims}))
+
+
+def test_runs_without_the_metric_are_told(depth):
+    errors = FOUR | {("none", "56"): [60, None, 80, None]}
+    gap = {"gap": lambda runs: runs["test_error"].where(runs["status"] == "finished")}
+    verdict = judged(depth, errors, gap, metric="gap")
+    assert verdict.reason == "2 of 8 runs have no test minus training error (diverged)"
+    infinite = {"gradient_norm": lambda runs: np.where(runs["seed"] == 0, np.inf, 1.0)}
+    verdict = judged(depth, FOUR, infinite, metric="gradient_norm")
+    assert (verdict.verdict, verdict.reason) == ("not tested", "2 of 8 runs have no gradient norm")
+
+
+def test_a_gap_is_judged_like_an_error(depth):
+    columns = {"gap": lambda runs: runs["test_error"] / 2}
+    verdict = judged(depth, FOUR, columns, metric="gap")
+    assert (verdict.verdict, verdict.effect) == ("supported", pytest.approx(32))
 
 
 def test_a_claim_on_arms_that_the_suite_lacks_says_so():
@@ -400,16 +559,22 @@ def test_a_claim_on_arms_that_the_suite_lacks_says_so():
     assert all(v.verdict == "not tested" and "no level `56`" in v.reason for v in verdicts)
 
 
-def test_resolution_is_one_image():
-    runs = pd.DataFrame({"test_images": [500, 500]})
+def test_resolution_is_the_smallest_step_of_a_metric():
+    runs = pd.DataFrame(
+        {"train_images": [1000, 1000], "validation_images": [100, 100], "test_images": [500, 500]}
+    )
     assert resolution(runs, "test_error") == 0.2
+    assert resolution(runs, "gap") == pytest.approx(math.hypot(0.1, 0.2))  # variances of rounding add up
+    assert resolution(runs, "epochs_trained") == 1
+    assert all(resolution(runs, metric) > 0 for metric in METRICS)
 
 
 @pytest.mark.parametrize(
     ("execution", "told"),
     [("CUDA graph", "supported"), ("eager: stochastic depth draws on the processor", "not tested")],
 )
-def test_speeds_are_compared_only_where_they_were_executed_in_the_same_way(execution, told):
+@pytest.mark.parametrize("metric", sorted(MEASURED_ON_THE_MACHINE))
+def test_times_are_compared_only_where_they_were_executed_in_the_same_way(metric, execution, told):
     planned = plan_study(Library(), "digits", "regularisation")
     claim = planned.study.claims["stochastic-depth-saves-time"]
     rows = []
@@ -417,10 +582,13 @@ def test_speeds_are_compared_only_where_they_were_executed_in_the_same_way(execu
         (key,) = planned.select(levels)
         for seed in range(3):
             where = {"device": "a GPU", "threads": 1, "execution": how, "at_once": 3}
-            rows.append({**planned.levels(key), "seed": seed, "images_per_second": speed + seed, **where})
-    runs = pd.DataFrame(rows).assign(test_error=0.0, test_loss=0.0, train_error=0.0, train_loss=0.0)
-    runs = runs.assign(test_images=100, train_images=100)
-    (verdict,) = [v for v in judge([(planned, runs)]) if v.claim == "stochastic-depth-saves-time"]
+            rows.append({**planned.levels(key), "seed": seed, metric: speed + seed, **where})
+    timed = claim.model_copy(update={"metric": metric})
+    study = planned.study.model_copy(update={"claims": {"timed": timed}})
+    runs = pd.DataFrame(rows).assign(status="finished")
+    (verdict,) = judge([(replace(planned, study=study), runs)])
     assert verdict.verdict == told
     if told == "not tested":
-        assert "executed differently: a GPU, 1, eager: stochastic depth" in verdict.reason
+        metric_in_words = METRICS[metric].partition(" (")[0]
+        start = f"{metric_in_words} of runs executed differently: a GPU, 1, eager: stochastic depth"
+        assert verdict.reason.startswith(start)

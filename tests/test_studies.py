@@ -13,6 +13,7 @@ from ablations.config import Library
 from ablations.models import build
 from ablations.networks import Network
 from ablations.plan import make_plan
+from ablations.statistics import weighted_arms
 
 GOLDEN = Path(__file__).parent / "golden" / "costs.csv"
 
@@ -82,6 +83,13 @@ def test_cardinalities_are_compared_at_equal_cost(suite):
     for _, arm, _, _ in (each for each in arms(suite) if each[0] == "cardinality"):
         twice, tolerance = (2, 0.03) if arm.endswith("2x MACs") else (1, 0.02)
         assert ratio(suite, "cardinality", arm, "1") == pytest.approx(twice, rel=tolerance)
+
+
+@pytest.mark.parametrize("suite", Library().names("suites"))
+def test_a_suite_has_the_arms_that_the_claims_of_its_report_are_about(suite):
+    plan = make_plan(Library(), suite)
+    for planned in plan.reported("report"):
+        assert all(weighted_arms(planned, claim) for claim in planned.study.claims.values())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -90,7 +91,24 @@ def test_the_parts_of_the_wall_time_sum_to_the_whole(smoke):
 
 def test_snakemakes_own_report(smoke):
     snakemake("--config", "suite=smoke", "--report", "provenance.html", folder=smoke)
-    assert "verdicts of report" in (smoke / "provenance.html").read_text()
+    page = (smoke / "provenance.html").read_text()
+    assert "smoke</tt>: where each result came from" in page
+    shown = json.loads(re.search(r"var categories = (.*?);\n", page)[1])
+    assert set(shown) == {"Report", "Study depth"}
+    files = {path for category in shown.values() for paths in category.values() for path in paths}
+    in_report = ("figures/depth/*.svg", "*.html", "*.pdf")
+    in_results = ("*-verdicts.csv", "depth/runs.csv", "depth/diagnostics/*.csv")
+    patterns = [
+        *(f"report/smoke/{each}" for each in in_report),
+        *(f"results/smoke/{each}" for each in in_results),
+    ]
+    made = {str(path.relative_to(smoke)) for pattern in patterns for path in smoke.glob(pattern)}
+    assert files == made and "report/smoke/figures/depth/error-by-depth.svg" in files
+    captions = re.findall(r'"caption": "(.*?)(?<!\\)"', page)
+    assert len(captions) == len(files)
+    assert all(
+        caption.startswith("<p>") and "smoke" in caption and "{" not in caption for caption in captions
+    )
 
 
 @pytest.fixture
@@ -208,7 +226,7 @@ def ablations(*arguments: str, folder: Path):
 
 def test_the_command_line(tmp_path):
     assert "examples:" in ablations("--help", folder=tmp_path).stdout
-    for verb in ("list", "show", "plan", "train", "cost", "report"):
+    for verb in ("list", "show", "plan", "train", "cost", "report", "compare"):
         assert "example:" in ablations(verb, "--help", folder=tmp_path).stdout
     assert "depth" in ablations("list", folder=tmp_path).stdout
     assert "Does depth hurt" in ablations("show", "depth", folder=tmp_path).stdout

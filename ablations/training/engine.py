@@ -33,19 +33,21 @@ from ablations.training.memory import peak_mb
 from ablations.training.optimiser import Optimiser
 from ablations.training.replay import Replayed
 from ablations.training.schedule import learning_rate
+from ablations.training.snapshots import Snapshots
 from ablations.training.state import Best, State
 from ablations.training.streams import Streams, stream_seed
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run leaves: metrics (errors in percent, losses in nats), a history row an epoch, the last weights, and
-    how its steps were executed."""
+    """What a run leaves: metrics (errors in percent, losses in nats), a history row an epoch, the last weights, how
+    its steps were executed, and the SHA-256 of its snapshots by epoch."""
 
     metrics: dict[str, Any]
     history: list[dict[str, float]]
     weights: dict[str, Tensor]
     execution: str
+    snapshots: dict[int, str]
 
 
 @contextlib.contextmanager
@@ -64,10 +66,11 @@ def train(
     splits: Splits,
     report: Callable[[dict[str, float]], None] = lambda row: None,
     checkpoints: Checkpoints | None = None,
+    snapshots: Snapshots | None = None,
 ) -> Trained:
     """Train a run by itself; see `course`."""
     with denormals_as_zero():
-        (trained,) = side_by_side([course(run, splits, report, checkpoints)], splits.device)
+        (trained,) = side_by_side([course(run, splits, report, checkpoints, snapshots)], splits.device)
     return trained
 
 
@@ -76,15 +79,16 @@ def course(
     splits: Splits,
     report: Callable[[dict[str, float]], None],
     checkpoints: Checkpoints | None = None,
+    snapshots: Snapshots | None = None,
 ) -> Generator[None, None, Trained]:
     """Train a run, from its checkpoint where there is one, and read the test split once, after the last epoch, with
     the last weights (with a `patience`, those of the lowest validation error). Pauses after each step, so that
     others can train beside it.
 
-    `report` is called with each row of the history as it is made. A loss or gradient that is not finite ends the
-    run: its status is `diverged`, its losses and errors are those of guessing, whatever came before. Raises
-    UserError where the batch does not fit, Interrupted where a signal has ended the training; its checkpoint is
-    written then."""
+    `report` is called with each row of the history as it is made; `snapshots` keeps the weights on the way. A loss or
+    gradient that is not finite ends the run: its status is `diverged`, its losses and errors are those of guessing,
+    whatever came before. Raises UserError where the batch does not fit, Interrupted where a signal has ended the
+    training; its checkpoint is written then."""
     recipe, data, device = run.arm.recipe, splits.data, splits.device
     if recipe.batch_size > len(data.train):
         raise UserError(f"batch_size {recipe.batch_size} is more than the {len(data.train)} training images")
@@ -107,8 +111,13 @@ def course(
         check_determinism(net)
     feed = Feed(train_split, recipe.batch_size)
     forward = torch.compile(net) if recipe.compile else net
-    if checkpoints and (snapshot := checkpoints.load(device)):
-        state.restore(snapshot)
+    if checkpoints and (checkpoint := checkpoints.load(device)):
+        if snapshots is None or snapshots.go_with(checkpoint):
+            state.restore(checkpoint)
+        else:
+            print(
+                f"{checkpoints.folder}: trained from the start, its snapshots are not all there", flush=True
+            )
 
     def take_step() -> None:
         batch = feed.next()
@@ -127,6 +136,9 @@ def course(
     watched = Replayed(watch, device, None if splits.resident else "the images are not on the device")
 
     while state.epoch <= recipe.epochs and not over(state, recipe):
+        done = state.epoch - 1
+        if snapshots and done.bit_count() == 1 and done not in state.snapshots:
+            state.snapshots[done] = snapshots.keep(done, on_host(net))
         streams.mark()
         order = torch.randperm(len(data.train), generator=streams("order"))
         draws = Draws.of(len(data.train), recipe, data.shape, streams)
@@ -142,7 +154,7 @@ def course(
             if checkpoints and checkpoints.due():
                 state.batch = batch
                 clock.stop_steps()
-                checkpoints.save(state.snapshot())
+                checkpoints.save(state.checkpoint())
                 clock.start_steps()
             feed.present(batch)
             step()
@@ -202,8 +214,7 @@ def course(
         "peak_memory_mb": peak_mb(device),
         "seconds": clock.tick(),
     }
-    weights = {name: value.cpu().contiguous() for name, value in copy_of(net).items()}
-    return Trained(metrics, history, weights, step.how)
+    return Trained(metrics, history, on_host(net), step.how, state.snapshots if snapshots else {})
 
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -252,3 +263,8 @@ def finite(row: dict[str, float]) -> bool:
 def copy_of(net: nn.Module) -> dict[str, Tensor]:
     """Weights and running averages as they are now."""
     return {name: value.detach().clone() for name, value in net.state_dict().items()}
+
+
+def on_host(net: nn.Module) -> dict[str, Tensor]:
+    """The same in the host's memory, as files hold them."""
+    return {name: value.cpu().contiguous() for name, value in copy_of(net).items()}

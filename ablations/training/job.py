@@ -12,22 +12,30 @@ from ablations.errors import Interrupted, UserError
 from ablations.files import set_aside
 from ablations.plan import Arm, Run
 from ablations.progress import Progress
-from ablations.store import Damaged, Store
+from ablations.store import WEIGHTS, Damaged, Store
 from ablations.training.checkpoint import Checkpoints, Signals
 from ablations.training.engine import course, denormals_as_zero
 from ablations.training.environment import environment
 from ablations.training.evaluation import Splits
 from ablations.training.lane import side_by_side
 from ablations.training.memory import reset_peak
+from ablations.training.snapshots import Snapshots
 
 
-def train_arm(arm: Arm, seeds: Iterable[int], splits: Splits, store: Store, at_once: int = 1) -> None:
-    """Train the runs of an arm that are missing or damaged, up to `at_once` at a time, each from its checkpoint
-    where there is one, and tell of each. Raises Interrupted where a signal ends it, UserError where memory does not
-    suffice; the others go on."""
+def train_arm(
+    arm: Arm,
+    seeds: Iterable[int],
+    splits: Splits,
+    store: Store,
+    at_once: int = 1,
+    snapshots: bool = False,
+) -> None:
+    """Train the runs of an arm that are missing or damaged, or lack the snapshots asked for, up to `at_once` at a time,
+    each from its checkpoint where there is one, and tell of each. Raises Interrupted where a signal ends it, UserError
+    where memory does not suffice; the others go on."""
     where = {**environment(splits.device), "at_once": at_once}
     runs = (Run(arm, seed, splits.data.fingerprint) for seed in seeds)
-    courses = (train_seed(run, splits, store, where) for run in runs if Signals.received is None)
+    courses = (train_seed(run, splits, store, where, snapshots) for run in runs if Signals.received is None)
     reset_peak(splits.device)
     with Signals(), denormals_as_zero():
         side_by_side(courses, splits.device, at_once)
@@ -36,16 +44,17 @@ def train_arm(arm: Arm, seeds: Iterable[int], splits: Splits, store: Store, at_o
 
 
 def train_seed(
-    run: Run, splits: Splits, store: Store, where: Mapping[str, Any]
+    run: Run, splits: Splits, store: Store, where: Mapping[str, Any], snapshots: bool
 ) -> Generator[None, None, None]:
-    """Train a run if the store lacks it, pausing after each step; `where` is written down with it."""
+    """Train a run if the store lacks it, or its snapshots where they are asked for, pausing after each step; `where`
+    is written down with it."""
     arm, seed, device = run.arm, run.seed, splits.device
     try:
         metrics = store.verified(run)
     except Damaged as error:
         set_aside(store.path(run), str(error))
         metrics = None
-    if metrics is not None:
+    if metrics is not None and not (snapshots and store.lacks_snapshots(run, metrics)):
         print(
             f"{arm.name} seed {seed}: cached, {metrics['status']}, test error {metrics['test_error']:.2f} %"
         )
@@ -55,7 +64,8 @@ def train_seed(
     checkpoints.folder.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before training
     trained, lacking = None, ""
     try:
-        trained = yield from course(run, splits, progress, checkpoints)
+        kept = Snapshots(checkpoints.folder) if snapshots else None
+        trained = yield from course(run, splits, progress, checkpoints, kept)
     except (torch.OutOfMemoryError, MemoryError) as error:
         lacking = str(error).partition("\n")[0]
     if trained is None:  # raised out here, the error does not hold on to the run's memory
@@ -65,6 +75,15 @@ def train_seed(
         )
     weights = safetensors.torch.save(trained.weights)
     told = {**where, "execution": trained.execution}
-    store.save(run, trained.metrics, trained.history, weights, told)
+    again = metrics is not None and f"{arm.name} seed {seed}: trained again for its snapshots, "
+    if again and weights == store.file(run.id, WEIGHTS):
+        print(f"{again}to the same weights; the run stays as it was", flush=True)
+        store.add(run, trained.snapshots)
+    else:
+        if again:
+            print(
+                f"{again}to other weights than it had; this training takes the place of the other", flush=True
+            )
+        store.save(run, trained.metrics, trained.history, weights, told, trained.snapshots)
     checkpoints.clear()
     progress.finish(trained.metrics)

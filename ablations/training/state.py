@@ -56,7 +56,7 @@ class Clock:
 
 @dataclass
 class State:
-    """A run on its way, before batch `batch` of epoch `epoch`. Its snapshot, restored by another process, goes on
+    """A run on its way, before batch `batch` of epoch `epoch`. Its checkpoint, restored by another process, goes on
     to the same numbers to the bit."""
 
     net: nn.Module
@@ -67,6 +67,7 @@ class State:
     batch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: Best | None = None
+    snapshots: dict[int, str] = field(default_factory=dict)  # SHA-256 of those kept so far, by epoch
     clock: Clock = field(default_factory=Clock)
 
     def begin_epoch(self, epoch: int) -> None:
@@ -75,8 +76,8 @@ class State:
         self.total_loss.zero_()
         self.clock.epoch = 0.0
 
-    def snapshot(self) -> dict[str, Any]:
-        """Tensors and plain values, as a checkpoint holds them."""
+    def checkpoint(self) -> dict[str, Any]:
+        """Tensors and plain values."""
         self.clock.tick()
         device = self.total_loss.device
         return {
@@ -90,19 +91,21 @@ class State:
             "batch": self.batch,
             "history": self.history,
             "best": self.best and vars(self.best),
+            "snapshots": self.snapshots,
             "clock": [self.clock.run, self.clock.steps, self.clock.epoch],
         }
 
-    def restore(self, snapshot: dict[str, Any]) -> None:
-        """Become what a snapshot of the same run was."""
-        self.net.load_state_dict(snapshot["net"])
-        for ours, theirs in zip(self.optimiser.tensors, snapshot["optimiser"], strict=True):
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Become what a checkpoint of the same run was."""
+        self.net.load_state_dict(checkpoint["net"])
+        for ours, theirs in zip(self.optimiser.tensors, checkpoint["optimiser"], strict=True):
             ours.copy_(theirs)
-        self.streams.restore(snapshot["streams"])
-        torch.set_rng_state(snapshot["chance"].cpu())
-        if snapshot["chance_on_device"] is not None:
-            torch.cuda.set_rng_state(snapshot["chance_on_device"].cpu(), self.total_loss.device)
-        self.total_loss.copy_(snapshot["total_loss"])
-        self.epoch, self.batch, self.history = (snapshot[key] for key in ("epoch", "batch", "history"))
-        self.best = snapshot["best"] and Best(**snapshot["best"])
-        self.clock.run, self.clock.steps, self.clock.epoch = snapshot["clock"]
+        self.streams.restore(checkpoint["streams"])
+        torch.set_rng_state(checkpoint["chance"].cpu())
+        if checkpoint["chance_on_device"] is not None:
+            torch.cuda.set_rng_state(checkpoint["chance_on_device"].cpu(), self.total_loss.device)
+        self.total_loss.copy_(checkpoint["total_loss"])
+        self.epoch, self.batch, self.history = (checkpoint[key] for key in ("epoch", "batch", "history"))
+        self.best = checkpoint["best"] and Best(**checkpoint["best"])
+        self.snapshots = checkpoint.get("snapshots", {})  # none in a checkpoint of an older version
+        self.clock.run, self.clock.steps, self.clock.epoch = checkpoint["clock"]

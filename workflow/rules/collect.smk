@@ -29,8 +29,8 @@ rule collect:
         runs=report(
             "results/{suite}/{study}/runs.csv",
             caption="../captions/runs.rst",
-            category="{study}",
-            labels={"shows": "table of runs"},
+            category="Study {study}",
+            labels={"shows": "runs (table)"},
         ),
         history="results/{suite}/{study}/history.csv",
     log:

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from ablations.config import Library
 from ablations.errors import UserError
 from ablations.plan import content_id, make_plan
 
-suite = config.get("suite", "digits")
+suite = config.setdefault("suite", "digits")  # captions tell it too
 extra = config.get("extra", os.environ.get("ABLATIONS_EXTRA")) or None
+form = config.get("format", "course")
+if form not in ("course", "paper"):
+    raise WorkflowError(f"--config format: found {form}; give course or paper")
 
 try:
     plan = make_plan(Library(extra), suite)
@@ -43,6 +47,17 @@ wildcard_constraints:
 
 def report_files(name):
     return [f"report/{suite}/{name}.{ending}" for ending in ("md", "html", "pdf")]
+
+
+# In Snakemake's own report: the suite's by itself, a study's with its figures.
+def category_of_report(wildcards):
+    return "Report" if wildcards.name == "report" else f"Study {wildcards.name}"
+
+
+# One author or several, from the command line (`--config author="A. Student"`) or a configuration file.
+def authors_as_options(authors):
+    named = authors if isinstance(authors, list) else [authors]
+    return " ".join(f"--author {shlex.quote(str(name))}" for name in named)
 
 
 def reason_against(study):
@@ -116,6 +131,10 @@ def digest(definitions):
 
 def job_seeds(wildcards):
     return plan.jobs[wildcards.job].seeds
+
+
+def job_snapshots(wildcards):
+    return plan.jobs[wildcards.job].snapshots
 
 
 # What a study's tables and figures show: factors and levels in their order, arms, seeds.

@@ -4,7 +4,13 @@ rule diagnose:
         arm_tables,
         data_files,
     output:
-        directory("results/{suite}/{study}/diagnostics"),
+        report(
+            directory("results/{suite}/{study}/diagnostics"),
+            patterns=["{mechanism}.csv"],
+            caption="../captions/diagnostic.rst",
+            category="Study {study}",
+            labels={"shows": "{mechanism} (table)"},
+        ),
     log:
         "results/{suite}/logs/diagnose/{study}.log",
     benchmark:
@@ -15,7 +21,7 @@ rule diagnose:
         mem_mb=4000,
     params:
         diagnostics=diagnostics,
-        code=code("diagnostics.py", "models/*.py"),
+        code=code("diagnostics/*.py", "mechanisms.py", "models/*.py"),
     message:
         "Measuring the mechanisms of {wildcards.study}"
     shell:

@@ -9,7 +9,7 @@ rule figures:
             directory("report/{suite}/figures/{study}"),
             patterns=["{figure}.svg"],
             caption="../captions/figure.rst",
-            category="{study}",
+            category="Study {study}",
             labels={"shows": "{figure}"},
         ),
     log:
@@ -22,6 +22,7 @@ rule figures:
         figures=figures,
         code=code(
             "figures.py",
+            "figure_data.py",
             "plotting.py",
             "diagnostic_figures.py",
             "mechanisms.py",
@@ -42,8 +43,8 @@ rule verdicts:
         report(
             "results/{suite}/{name}-verdicts.csv",
             caption="../captions/verdicts.rst",
-            category="verdicts",
-            labels={"shows": "verdicts of {name}"},
+            category=category_of_report,
+            labels={"shows": "verdicts (table)"},
         ),
     log:
         "results/{suite}/logs/verdicts/{name}.log",
@@ -63,7 +64,9 @@ rule verdicts:
 rule report:
     input:
         lambda wildcards: expand(
-            "results/{{suite}}/{study}/runs.csv", study=studies_of(wildcards)
+            "results/{{suite}}/{study}/{table}.csv",
+            study=studies_of(wildcards),
+            table=["runs", "history"],
         ),
         lambda wildcards: expand(
             "report/{{suite}}/figures/{study}", study=studies_of(wildcards)
@@ -74,7 +77,7 @@ rule report:
         page=workflow.source_path("../../report/page.html"),
         style=workflow.source_path("../../report/style.css"),
         script=workflow.source_path("../../report/report.js"),
-        markdown=workflow.source_path("../../report/markdown.lua"),
+        numbers=workflow.source_path("../../report/numbers.lua"),
         paper=workflow.source_path("../../report/paper.typ"),
         references=workflow.source_path("../../report/references.bib"),
     output:
@@ -83,14 +86,14 @@ rule report:
         html=report(
             "report/{suite}/{name}.html",
             caption="../captions/report.rst",
-            category="report",
-            labels={"shows": "{name} (HTML)"},
+            category=category_of_report,
+            labels={"shows": "report (HTML)"},
         ),
         pdf=report(
             "report/{suite}/{name}.pdf",
             caption="../captions/report.rst",
-            category="report",
-            labels={"shows": "{name} (PDF)"},
+            category=category_of_report,
+            labels={"shows": "report (PDF)"},
         ),
     log:
         "results/{suite}/logs/report/{name}.log",
@@ -100,11 +103,18 @@ rule report:
         "../envs/ablations.yaml"
     params:
         text=text,
+        form=form,
+        authors=authors_as_options(config.get("author", [])),
         code=code(
             "report.py",
             "captions.py",
+            "figure_data.py",
             "findings.py",
+            "headline.py",
+            "mathfont.py",
             "methods.py",
+            "opening.py",
+            "plotting.py",
             "mechanisms.py",
             "typesetting.py",
             "statistics.py",
@@ -112,4 +122,4 @@ rule report:
     message:
         "Writing the report {wildcards.name}"
     shell:
-        "python -m ablations report {wildcards.name} --suite {wildcards.suite} --only > {log} 2>&1"
+        "python -m ablations report {wildcards.name} --suite {wildcards.suite} --only --format {params.form} {params.authors} > {log} 2>&1"

@@ -20,6 +20,7 @@ rule train:
         mem_mb=2000,
     params:
         seeds=job_seeds,
+        snapshots=job_snapshots,
         name=job_name,
     message:
         "Training {params.name}"

@@ -1,0 +1,150 @@
+"""What passes through a network, forwards and backwards: gradients, Jacobians, responses, variances."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ablations.errors import UserError
+from ablations.mechanisms import (
+    DEVIATION,
+    FIRST,
+    FIRST_BLOCK,
+    LAST,
+    LAST_BLOCK,
+    MEAN,
+    MIDDLE_BLOCK,
+    RATE,
+    rate,
+)
+from ablations.models.blocks import Block
+from ablations.models.regularisation import set_active
+from ablations.models.weights import weighted
+
+BATCH_OF_GRADIENTS = 32  # images: 164 layers of 32x32 pixels keep 40 MB an image for the way back
+
+Points = list[tuple[float, ...]]  # where a value was taken, by one number or more, and the value
+
+
+def as_in_training(net: nn.Module) -> None:
+    """Batch norm by the batch's own statistics (at initialisation there are no others), nothing dropped."""
+    net.train()
+    set_active(net, False)
+
+
+def blocks(net: nn.Sequential) -> dict[int, Block]:
+    """The blocks of a plain or residual network by their place in it. UserError where there are none."""
+    found = {place: layer for place, layer in enumerate(net) if isinstance(layer, Block)}
+    if not found:
+        raise UserError(
+            "this diagnostic takes networks of family resnet: the others have no blocks to look at"
+        )
+    return found
+
+
+def gradient_by_layer(net: nn.Sequential, images: Tensor, labels: Tensor, random: torch.Generator) -> Points:
+    """By layer, convolutions and linear layers in the order of the forward pass from 1: the Euclidean norm of the
+    gradient of the mean cross-entropy with respect to the layer's output (after Glorot & Bengio 2010, section 4.2).
+    From one layer to the one before, it changes by what the transposed Jacobian between them does to it."""
+    as_in_training(net)
+    outputs: list[Tensor] = []
+    hooks = [
+        layer.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+        for layer in weighted(net)
+    ]
+    loss = F.cross_entropy(net(images[:BATCH_OF_GRADIENTS]), labels[:BATCH_OF_GRADIENTS])
+    for hook in hooks:
+        hook.remove()
+    gradients = torch.autograd.grad(loss, outputs)
+    return [(number, gradient.norm().item()) for number, gradient in enumerate(gradients, start=1)]
+
+
+def jacobian_gains(net: nn.Sequential, images: Tensor, labels: Tensor, random: torch.Generator) -> Points:
+    """By block from 1: how many times longer a random unit vector gets on its way back through the block, as a
+    gradient takes it, by the transposed Jacobian; the mean over two vectors, and of that the root that makes it a
+    gain a layer, of those on the way through the transform. Nothing for networks without blocks."""
+    as_in_training(net)
+    of_net = {place for place, layer in enumerate(net) if isinstance(layer, Block)}
+    if not of_net:
+        return []
+    x, gains = images[:BATCH_OF_GRADIENTS], []
+    for place, layer in enumerate(net):
+        x = x.detach().requires_grad_(place in of_net)
+        out = layer(x)
+        if place in of_net:
+            vectors = [torch.randn(out.shape, generator=random) for _ in range(2)]
+            back = [torch.autograd.grad(out, x, vector, retain_graph=True)[0] for vector in vectors]
+            gain = sum((g.norm() / v.norm()).item() for g, v in zip(back, vectors, strict=True)) / 2
+            gains.append(gain ** (1 / max(1, len(weighted(layer.transform)))))
+        x = out
+    return list(enumerate(gains, start=1))
+
+
+@torch.no_grad()
+def response_magnitude(net: nn.Sequential, images: Tensor, labels: Tensor, random: torch.Generator) -> Points:
+    """By block from 1: the standard deviation, over images, channels and pixels, of its transform's output before
+    the addition, in a plain network before the ReLU (He et al. 2015, section 4.2 and Fig. 7, there of each layer)."""
+    as_in_training(net)
+    deviations: list[float] = []
+    for block in blocks(net).values():
+        block.transform.register_forward_hook(
+            lambda module, x, output: deviations.append(output.std().item())
+        )
+    net(images)
+    return list(enumerate(deviations, start=1))
+
+
+@torch.no_grad()
+def branch_variance(net: nn.Sequential, images: Tensor, labels: Tensor, random: torch.Generator) -> Points:
+    """By block with a shortcut from 1: the variance of what the transform adds, over that of what it is added to,
+    both over images and pixels, mean over channels (after De & Smith 2020, arXiv:2002.10444). 0: the block is its
+    shortcut."""
+    as_in_training(net)
+    ratios: list[float] = []
+
+    def measure(shortcut: nn.Module, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        x, transformed = inputs
+        path = shortcut.forward(x, None)  # by itself, without this hook
+        branch, kept = (each.var(dim=(0, 2, 3)).mean() for each in (transformed, path))
+        ratios.append((branch / kept).item())
+
+    for block in blocks(net).values():
+        if block.shortcut is not None:
+            block.shortcut.register_forward_hook(measure)
+    net(images)
+    return list(enumerate(ratios, start=1))
+
+
+def gradients_now(
+    net: nn.Sequential, images: Tensor, labels: Tensor, random: torch.Generator
+) -> dict[str, float]:
+    """Of `gradient_by_layer` the norm at the first and at the last layer, and the rate fitted to all."""
+    points = pd.DataFrame(gradient_by_layer(net, images, labels, random), columns=["position", "value"])
+    return {FIRST: points["value"].iloc[0], LAST: points["value"].iloc[-1], RATE: rate(points)}
+
+
+@torch.no_grad()
+def activation_moments(
+    net: nn.Sequential, images: Tensor, labels: Tensor, random: torch.Generator
+) -> dict[str, float]:
+    """Mean and standard deviation, over images, channels and pixels, of what enters the first ReLU of the transform
+    (of a transform without one, the ReLU after it) in the first, the middle and the last block (after Ioffe & Szegedy
+    2015, arXiv:1502.03167, Fig. 1, there percentiles of one unit)."""
+    as_in_training(net)
+    of_net = list(blocks(net).values())
+    moments: dict[str, float] = {}
+    hooks = []
+    for name, place in ((FIRST_BLOCK, 0), (MIDDLE_BLOCK, len(of_net) // 2), (LAST_BLOCK, -1)):
+
+        def measure(module: nn.Module, inputs: tuple[Tensor], name: str = name) -> None:
+            moments[MEAN.format(name)] = inputs[0].mean().item()
+            moments[DEVIATION.format(name)] = inputs[0].std().item()
+
+        relu = next(module for module in of_net[place].modules() if isinstance(module, nn.ReLU))
+        hooks.append(relu.register_forward_pre_hook(measure))  # before: a ReLU may change its input
+    net(images)
+    for hook in hooks:
+        hook.remove()
+    return moments

@@ -1,0 +1,85 @@
+"""What a study's figures draw and their captions tell: groups of runs, costs with their Pareto front, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ablations.config import Figure
+from ablations.plan import PlannedStudy
+
+
+def is_number(label: str) -> bool:
+    """Whether a level is written as a number."""
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
+
+
+def labels(planned: PlannedStudy, factor: str) -> list[str]:
+    """The levels of a factor, in their order."""
+    return [level.label for level in planned.factors[factor].levels]
+
+
+def is_listed(planned: PlannedStudy, figure: Figure) -> bool:
+    """Whether the levels of a figure stand below each other: those that are words. Numbers, and `none` among them,
+    stand along an axis."""
+    levels = labels(planned, figure.x[0])
+    return levels == ["none"] or not all(is_number(level) for level in levels if level != "none")
+
+
+def factors_of(planned: PlannedStudy, figure: Figure) -> list[str]:
+    """The factors whose levels a figure tells apart."""
+    if figure.kind == "cost":
+        return list(planned.factors)
+    other = figure.x[0] if figure.kind == "levels" else figure.panels
+    return [factor for factor in planned.factors if factor in (figure.colour, other)]
+
+
+def means(runs: pd.DataFrame, factors: Sequence[str], metric: str) -> pd.DataFrame:
+    """The mean of a metric over the runs of each combination of levels, in their order; without those that have
+    none."""
+    return runs.groupby(list(factors), observed=True)[metric].mean().dropna().reset_index()
+
+
+def costs(planned: PlannedStudy, runs: pd.DataFrame, cost: str, metric: str) -> pd.DataFrame:
+    """The mean of a metric and the cost of each arm, and whether it is on the front. Training time is the median of
+    the runs that finished, since those that diverge end early; an arm without any has none and is left out."""
+    table = means(runs, list(planned.factors), metric)
+    counted = runs[runs["status"] == "finished"] if cost == "seconds" else runs
+    of_arms = counted.groupby(list(planned.factors), observed=True)[cost].median().dropna().reset_index()
+    table = table.merge(of_arms, on=list(planned.factors)).sort_values(cost, ignore_index=True)
+    return table.assign(front=pareto(table[cost].to_numpy(float), table[metric].to_numpy(float)))
+
+
+def pareto(costs: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Which points no other is as good as in both and better in one."""
+    no_worse = (costs[:, None] <= costs) & (errors[:, None] <= errors)  # the row than the column
+    better = (costs[:, None] < costs) | (errors[:, None] < errors)
+    return ~(no_worse & better).any(axis=0)
+
+
+def curves(planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """The metric of every run after each epoch. A run that diverged goes on to the last epoch of the figure with the
+    value of guessing, which its row in the table of runs has; these rows have the status `diverged`."""
+    (metric,) = figure.y
+    columns = ["run", *factors_of(planned, figure), "seed"]
+    measured = history[["run", "epoch", metric]].dropna()
+    lines = runs[columns].merge(measured, on="run").assign(status="finished")
+    ends, diverged = measured.groupby("run")["epoch"].max(), runs[runs["status"] == "diverged"]
+    after = [
+        diverged[diverged["run"] == run][[*columns, metric]].assign(epoch=epoch, status="diverged")
+        for run in diverged["run"].unique()
+        for epoch in range(ends.get(run, 0) + 1, history["epoch"].max() + 1)
+    ]
+    return pd.concat([lines, *after], ignore_index=True)
+
+
+def after_training(lines: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The last row of each run's line."""
+    of_run = [column for column in lines if column not in ("epoch", "status", metric)]
+    return lines.sort_values("epoch").drop_duplicates(of_run, keep="last")

@@ -1,0 +1,132 @@
+"""The figure of all verdicts of a report: which claims held, with their effects and intervals."""
+
+from __future__ import annotations
+
+import textwrap
+from math import nan
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ablations import layout
+from ablations.collect import read_table, write_table
+from ablations.config import Claim, words
+from ablations.findings import in_percent
+from ablations.plan import Plan
+from ablations.plotting import GREY, HALO, STYLE
+
+# Colour and marker of a verdict: told apart without colour as well.
+VERDICTS = {
+    "supported": {"color": "#009E73", "marker": "o"},
+    "refuted": {"color": "#D55E00", "marker": "X"},
+    "inconclusive": {"color": GREY, "marker": "D", "markerfacecolor": "white"},
+}
+LETTERS = 30  # of a name, in a line
+ROW = 0.2  # inches that a line of text takes
+
+
+def draw_headline(plan: Plan, name: str, path: Path) -> None:
+    """Draw the verdicts of a report, with the numbers as CSV beside it. Without claims there is nothing to draw."""
+    table = in_claimed_direction(plan, read_table(layout.verdicts(plan.suite_name, name)))
+    if table.empty:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context(STYLE):
+        draw_verdicts(plan, table)
+        plt.savefig(path, metadata={"Date": None})
+        plt.close()
+    write_table(table, path.with_suffix(".csv"))
+
+
+def in_claimed_direction(plan: Plan, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Effect, interval and margin of each claim in percentage points, what is claimed upwards; for metrics in other
+    units in percent of the other side's mean. A crossover has two effects, one at each of its levels, both of which it
+    takes, and no interval."""
+    rows = []
+    for row in verdicts.to_dict("records"):
+        claim = plan.study(row["study"]).study.claims[row["claim"]]
+        unit, size = ("pp", 1.0) if in_percent(claim.metric) else ("%", 100 / np.abs(row["mean_than"] or nan))
+        if claim.kind == "crossover":
+            effect, second, low, high = row["effect_first"], -row["effect_second"], nan, nan
+        else:
+            effect, second = sign(claim) * row["effect"], nan
+            low, high = sorted(sign(claim) * row[bound] for bound in ("low", "high"))
+        sizes = {"effect": effect, "second": second, "low": low, "high": high, "margin": claim.margin}
+        rows.append(
+            {key: row[key] for key in ("study", "claim", "verdict")}
+            | {key: size * number for key, number in sizes.items()}
+            | {"unit": unit}
+        )
+    return pd.DataFrame(rows)
+
+
+def sign(claim: Claim) -> int:
+    """-1 where what is claimed is a difference downwards."""
+    return -1 if claim.kind in ("less", "not_greater") or claim.direction == "falls" else 1
+
+
+def draw_verdicts(plan: Plan, table: pd.DataFrame) -> None:
+    """A row a claim below the title of its study: its effect with the interval, on the margin as a grey bar."""
+    height = sum(map(room, table["claim"])) + ROW * table["study"].nunique()
+    _, ax = plt.subplots(figsize=(5.6, height + 0.9))
+    ax.set_xscale("symlog", linthresh=1)
+    place, names = 0.0, {}
+    for study, claims in table.groupby("study", sort=False):
+        title = ax.annotate(
+            plan.study(study).study.title,
+            (0.01, place + ROW / 2),
+            xycoords=("figure fraction", "data"),
+            va="center",
+            fontsize=8,
+            fontweight="bold",
+            bbox=HALO,
+        )
+        title.set_in_layout(False)  # it may reach into the axes, where its row is empty
+        place += ROW
+        for row in claims.to_dict("records"):
+            names[place + room(row["claim"]) / 2] = in_lines(row["claim"])
+            draw_claim(ax, place + room(row["claim"]) / 2, row)
+            place += room(row["claim"])
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_yticks(list(names), list(names.values()), fontsize=8)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    ax.spines["left"].set_visible(False)
+    ends = 1.4 * table[["low", "high", "effect", "second"]].fillna(0)
+    left, right = min(-2.0, ends.to_numpy().min()), max(2.0, ends.to_numpy().max())
+    ax.set(xlim=(left, right), ylim=(place, 0))
+    decades = [10**power for power in range(4)]
+    ax.set_xticks([x for x in (*(-x for x in decades), 0, *decades) if left <= x <= right])
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel("against the claim  ←  percentage points  →  as claimed")
+    for verdict, look in VERDICTS.items():
+        ax.plot([], [], linestyle="", markersize=5, label=verdict, **look)
+    ax.figure.legend(loc="outside upper center", ncols=3)
+
+
+def draw_claim(ax: Axes, place: float, row: dict) -> None:
+    """The effect of a claim, its interval, and the differences that are too small to matter."""
+    ax.barh(place, 2 * row["margin"], left=-row["margin"], height=0.13, color="#d0d7de", zorder=1)
+    told = row["verdict"]
+    if told in VERDICTS:
+        look = VERDICTS[told]
+        effects = [row[key] for key in ("effect", "second") if row[key] == row[key]]
+        ax.plot([row["low"], row["high"]], [place, place], color=look["color"], linewidth=1.3)
+        ax.plot(effects, [place] * len(effects), linestyle=":", markersize=5, **look)
+        unit = " %" if row["unit"] == "%" else ""
+        told = ", ".join(f"{effect:+z.1f}{unit}" for effect in effects).replace("-", "−")
+    at_right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+    ax.annotate(told, (1, place), (4, 0), fontsize=8, color=GREY, **at_right)
+
+
+def in_lines(claim: str) -> str:
+    """The name of a claim in words, in lines that leave the axes their room."""
+    return "\n".join(textwrap.wrap(words(claim.replace("-", " ")), LETTERS))
+
+
+def room(claim: str) -> float:
+    """The height of a claim's row, in inches."""
+    return ROW + 0.13 * in_lines(claim).count("\n")

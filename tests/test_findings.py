@@ -1,0 +1,179 @@
+"""Verdicts and what is missing, in words."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from conftest import write
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.config import METRICS, Claim, Library
+from ablations.findings import (
+    change,
+    effect_with_interval,
+    mark,
+    missing_runs,
+    numbers_of_runs,
+    numeral,
+    sentence,
+    smallest,
+    value,
+)
+from ablations.plan import make_plan
+
+ROW = {
+    "verdict": "supported", "method": "Welch's t", "mean_arm": 70.0, "mean_than": 6.0,
+    "effect": 64.0, "low": 60.5, "high": 67.5, "effect_first": 9.0, "effect_second": -8.5,
+    "p": 0.0001, "p_adjusted": 0.0023, "n_arm": 5, "n_than": 5, "runs": 10, "planned": 10, "diverged": 0,
+    "partly_diverged": 0, "correlation": math.nan, "detectable": math.nan, "seeds_needed": math.nan,
+}  # fmt: skip
+
+
+def claim(**changes):
+    common = {"statement": "s", "metric": "test_error", "margin": 1, "source": "he2015", "published": "p"}
+    kind = {} if "kind" in changes else {"kind": "greater", "than": {}}
+    return Claim.model_validate({**common, **kind, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "row", "told"),
+    [
+        (
+            {},
+            {"correlation": 0.849},
+            "Supported. Test error: 70.00 % against 6.00 % (difference EFFECT, Welch's t: p < 0.001, adjusted p = "
+            "0.002, n = 5 and 5, correlation over seeds 0.85; the smallest difference that matters was set to 1 pp). "
+            "Published: p [@he2015].",
+        ),
+        (
+            {"kind": "fails", "threshold": 6.0},
+            {"n_than": 0, "method": "Student's t"},
+            "Test error: 70.00 % against a threshold of 6.00 % (difference EFFECT, Student's t: p < 0.001, adjusted p "
+            "= 0.002, n = 5; the",
+        ),
+        (
+            {"kind": "trend", "factor": "depth", "direction": "rises"},
+            {},
+            "Test error: 6.00 % at the first and 70.00 % at the last level (change along the straight line over the "
+            "levels EFFECT, W",
+        ),
+        (
+            {"kind": "crossover", "than": {}, "factor": "batch_size", "at": ["first", 32]},
+            {},
+            "difference +9.00 pp at the first batch size and -8.50 pp at batch size 32 (the one minus the other "
+            "EFFECT, W",
+        ),
+        (
+            {},
+            {"verdict": "inconclusive", "detectable": 5.954, "seeds_needed": 10.0},
+            "the difference does not stand out from the spread between seeds: one of 5.95 pp would have been found "
+            "with probability 80 %, and 10 seeds an arm would settle it",
+        ),
+        (
+            {"kind": "crossover", "than": {}, "factor": "batch_size", "at": [2, 32]},
+            {"verdict": "inconclusive", "detectable": 5.954},
+            "the less clear of the two differences does not stand out from the spread between seeds: one of 5.95 pp "
+            "would have been found with probability 80 %, and more than 1,000 seeds an arm would settle it",
+        ),
+        ({}, {"runs": 9, "n_than": 4}, ", n = 5 and 4 (9 of 10 planned); the"),
+        (
+            {},
+            {"verdict": "not tested", "reason": "2 runs of each arm are needed"},
+            "Not tested: 2 runs of each arm",
+        ),
+        ({}, {"diverged": 5}, "set to 1 pp). 5 of the 10 runs diverged and count as guessing. Published"),
+        (
+            {},
+            {"diverged": 1, "partly_diverged": 1},
+            " 1 of the 10 runs diverged and counts as guessing; since others of the same arm did not, interval and "
+            "verdict are less sure than p tells. Published",
+        ),
+        (
+            {"metric": "images_per_second"},
+            {"diverged": 5},
+            " 5 of the 10 runs diverged and count with what was measured of them. Published",
+        ),
+        (
+            {"metric": "parameters", "margin": 0},
+            {"method": "exact", "mean_arm": 19074.0, "mean_than": 850.0, "diverged": 5},
+            "Supported. Parameters: 19,074 against 850 (difference EFFECT, the same for every seed; the smallest "
+            "difference that matters was set to 0). Published",
+        ),
+    ],
+)
+def test_a_verdict_in_words(changes, row, told):
+    assert told in sentence(claim(**changes), {**ROW, **row}, "EFFECT")
+
+
+@pytest.mark.parametrize(
+    ("metric", "effect", "at", "margin"),
+    [
+        ("test_error", "+64.00 pp [+60.50, +67.50]", "70.00 %", "1 pp"),
+        ("gap", "+64.00 pp [+60.50, +67.50]", "70.00 pp", "1 pp"),
+        ("milliseconds_per_step", "+64 ms [+60.5, +67.5]", "70 ms", "1 ms"),
+        ("train_loss", "+64 [+60.5, +67.5]", "70", "1"),
+    ],
+)
+def test_numbers_stand_with_the_unit_of_their_metric(metric, effect, at, margin):
+    of_metric = claim(metric=metric)
+    assert effect_with_interval(of_metric, ROW) == effect
+    assert (value(metric, 70.0), smallest(of_metric)) == (at, margin)
+
+
+def test_effects_without_an_interval():
+    assert effect_with_interval(claim(), {"verdict": "not tested"}) == "–"
+    counted = {**ROW, "method": "exact", "effect": -18224.0}
+    assert effect_with_interval(claim(metric="macs"), counted) == "-18,224"
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(0.0217924, "0.0218"), (4.789661e-9, "4.79e-09"), (0.0, "0"), (99.96, "100"), (999.6, "1,000"), (5693.2, "5,693")],
+)  # fmt: skip
+def test_numbers_that_are_no_percentages_have_three_digits(number, told):
+    assert numeral("train_loss", number) == told
+    assert change("train_loss", -number) == f"-{told}"
+
+
+@given(st.floats(-1e9, 1e9), st.sampled_from(sorted(METRICS)))
+def test_printed_numbers_are_near_the_number(number, metric):
+    printed = float(numeral(metric, number, "+").replace(",", ""))
+    assert printed == pytest.approx(number, rel=0.0051, abs=0.0051 if "(" in METRICS[metric] else 0)
+
+
+def test_the_table_marks_divergence_and_missing_runs():
+    assert numbers_of_runs(ROW, ", ") + mark(ROW) == "5, 5"
+    row = {**ROW, "n_than": 4, "runs": 9, "diverged": 2}
+    assert numbers_of_runs(row, ", ") + mark(row) == "5, 4 (9 of 10 planned) †2"
+
+
+def runs_without(planned, lost):
+    rows = [
+        {**planned.levels(key), "seed": seed}
+        for key in planned.arms
+        for seed in planned.seeds
+        if (*key, seed) not in lost
+    ]
+    return pd.DataFrame(rows, columns=[*planned.factors, "seed"])
+
+
+def test_missing_runs_are_told_with_the_command_that_trains_them(tmp_path):
+    write(
+        tmp_path / "my" / "suites" / "mine.yaml",
+        "{title: t, data: digits, seeds: 2, recipe: {epochs: 1, batch_size: 8, "
+        "learning_rate: 0.1}, studies: {depth: {levels: {depth: [8, 20]}}}}",
+    )
+    plan = make_plan(Library(tmp_path / "my"), "mine")
+    planned = plan.study("depth")
+    assert missing_runs(plan, planned, runs_without(planned, [])) == ""
+    one = missing_runs(plan, planned, runs_without(planned, [("none", "20", 1)]))
+    assert one == (
+        "1 of the 8 runs of depth is missing: shortcut none, depth 20 (seed 1). `snakemake depth --cores all --config "
+        f"suite=mine extra={tmp_path / 'my'}` trains it."
+    )
+    none = missing_runs(plan, planned, runs_without(planned, [(*k, s) for k in planned.arms for s in (0, 1)]))
+    assert none.startswith("8 of the 8 runs of depth are missing: shortcut none, depth 8 (seeds 0 and 1); ")
+    assert none.endswith("` trains them.")
