@@ -35,7 +35,7 @@ from ablations.schema import Strict, fault, suggestion
 
 # Raised when the same model, recipe, data and seed would give other numbers than before. A changed default
 # of a model or recipe field counts as such a change: defaults are left out of the hash (see `content_id`).
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 # The same for the preparation of data: its splits, its noise.
 PREPARATION_VERSION = 1
 

@@ -62,13 +62,19 @@ def test_cosine_schedule_by_hand():
     assert rates[49] == pytest.approx(0.5 * (1 + math.cos(math.pi * 39 / 40)))
 
 
+def test_a_constant_schedule_is_constant_after_its_warm_up():
+    recipe = Recipe(epochs=10, batch_size=32, learning_rate=0.1, schedule="constant", warmup=2)
+    rates = [learning_rate(recipe, step, 2) for step in range(20)]
+    assert rates == pytest.approx([0.025, 0.05, 0.075] + [0.1] * 17)
+
+
 def test_step_schedule_by_hand():
     recipe = RECIPE.model_copy(update={"epochs": 8, "schedule": "step", "learning_rate": 1.0})
     rates = [learning_rate(recipe, step, 1) for step in range(8)]
     assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
-@given(st.integers(1, 20), st.integers(1, 20), st.sampled_from(["step", "cosine"]), st.floats(0, 1))
+@given(st.integers(1, 20), st.integers(1, 20), st.sampled_from(["step", "cosine", "constant"]), st.floats(0, 1))
 def test_rates_are_positive_and_never_above_the_highest(epochs, steps, schedule, warmup):
     recipe = RECIPE.model_copy(update={"epochs": epochs, "schedule": schedule, "warmup": warmup * epochs})
     rates = [learning_rate(recipe, step, steps) for step in range(epochs * steps)]
