@@ -73,10 +73,14 @@ def drawable(table: pd.DataFrame) -> bool:
     return bool(table["value"].notna().any())
 
 
+MOST_TOLD = 10  # findings in a paragraph; the table beside the figure has all
+
+
 def paragraph(planned: PlannedStudy, name: str, table: pd.DataFrame) -> str:
-    """What was measured, and the numbers found: means over seeds, by panel and level of the colour's factor."""
+    """What was measured, and the numbers found: means over seeds, by panel and level of the colour's factor; of many
+    those of the first panels, so that it can be read."""
     mechanism, asked = MECHANISMS[name], planned.study.diagnostics[name]
-    found = []
+    found, told_before = [], 0
     for panel, row in mechanism.panels.items():
         of_panel = table[table["panel"] == panel]
         told = []
@@ -84,6 +88,9 @@ def paragraph(planned: PlannedStudy, name: str, table: pd.DataFrame) -> str:
             points = of_panel[of_panel[asked.colour] == level]
             if points["value"].notna().any():
                 told.append(f"*{level}* {row.tell(points.dropna(subset='value'))}")
+        if told and told_before and told_before + len(told) > MOST_TOLD:
+            break
+        told_before += len(told)
         if told:
             found.append(f"{panel[0].upper()}{panel[1:]}, by {words(asked.colour)}: {'; '.join(told)}.")
     diverged = table[table["status"] == "diverged"][[*planned.factors, "seed"]].drop_duplicates()
