@@ -6,6 +6,7 @@
 #   snakemake plain_width --cores 8 --config extra=my            definitions of your own in my/studies/, ...
 #   snakemake --cores 8 all_studies                              every study of the suite
 #   snakemake --cores 8 --config format=paper author="A. Student"  the PDF in two columns, with a name
+#   snakemake search --cores 8 --config study=depth             tune every arm of a study, and report what changes
 #   snakemake -n                                                 what would be done
 #   snakemake --report results/provenance.html                   where each result came from, in one file
 #
@@ -18,6 +19,7 @@ report: "workflow/captions/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/search.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/report.smk"

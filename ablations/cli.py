@@ -112,22 +112,7 @@ def parser() -> argparse.ArgumentParser:
     each.add_argument("levels", nargs="*", metavar="FACTOR=LEVEL", help="only arms with these levels")
     each.add_argument("--seeds", nargs="+", type=int, help="only these seeds (default: the suite's)")
     each.add_argument("--job", help="a job of the plan, by name, instead of a study; writes its table too")
-    each.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    each.add_argument("--threads", type=int, default=1, help="processor threads (default: 1)")
-    each.add_argument(
-        "--runs-per-gpu",
-        metavar="N",
-        type=int,
-        default=os.environ.get("ABLATIONS_RUNS_PER_GPU", "1"),
-        help="training processes that may share a GPU (default: $ABLATIONS_RUNS_PER_GPU, or 1)",
-    )
-    each.add_argument(
-        "--gpu-wait",
-        metavar="HOURS",
-        type=float,
-        default=os.environ.get("ABLATIONS_GPU_WAIT", "24"),
-        help="how long to wait for a GPU while all are taken (default: $ABLATIONS_GPU_WAIT, or 24)",
-    )
+    where_to_train(each)
     each.add_argument(
         "--at-once",
         metavar="N",
@@ -136,6 +121,19 @@ def parser() -> argparse.ArgumentParser:
         help="seeds that train at the same time in this process (default: $ABLATIONS_AT_ONCE, or all on a GPU, 1 on a "
         "processor)",
     )
+    each = add(
+        search,
+        "tune every arm of a study, or continue to",
+        "ablations search depth --suite digits\n  ABLATIONS_STORAGE=postgresql+psycopg://user@host/name ablations search "
+        "depth",
+    )
+    each.add_argument("study", help="the study")
+    each.add_argument(
+        "--part",
+        choices=("begin", "work", "end"),
+        help="only make the list of trials, only do trials, or only write down what was found",
+    )
+    where_to_train(each)
     add(
         cost, "count MACs, parameters and activations of a study's arms", "ablations cost depth"
     ).add_argument("study")
@@ -213,6 +211,26 @@ def parser() -> argparse.ArgumentParser:
     )
     each.add_argument("--out", metavar="DIR", help="write comparison.md and comparison.csv there")
     return top
+
+
+def where_to_train(each: argparse.ArgumentParser) -> None:
+    """The options of a verb that trains."""
+    each.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    each.add_argument("--threads", type=int, default=1, help="processor threads (default: 1)")
+    each.add_argument(
+        "--runs-per-gpu",
+        metavar="N",
+        type=int,
+        default=os.environ.get("ABLATIONS_RUNS_PER_GPU", "1"),
+        help="training processes that may share a GPU (default: $ABLATIONS_RUNS_PER_GPU, or 1)",
+    )
+    each.add_argument(
+        "--gpu-wait",
+        metavar="HOURS",
+        type=float,
+        default=os.environ.get("ABLATIONS_GPU_WAIT", "24"),
+        help="how long to wait for a GPU while all are taken (default: $ABLATIONS_GPU_WAIT, or 24)",
+    )
 
 
 # ------------------------------------------------------------------------------------------ looking
@@ -324,6 +342,45 @@ def train(options: argparse.Namespace) -> None:
             if options.job is not None:
                 rows = store.rows(arm, seeds, data.read_header(layout.data(arm.data_key)))
                 write_text(layout.arm_table(options.suite, options.job), table(rows))
+
+
+def search(options: argparse.Namespace) -> None:
+    from ablations.plan import TUNED
+
+    plan = planned(options)
+    study = plan.study(options.study)
+    if study.name.endswith(TUNED):
+        raise UserError(f"{study.name} is the outcome of a search; search {study.name.removesuffix(TUNED)}")
+    if study.search is None:
+        raise UserError(f"{plan.library.path('studies', study.name)}: the study has no `search`")
+    positive(options, "threads", "runs_per_gpu")
+
+    from ablations.search.storage import alive, open_storage
+    from ablations.search.trials import begin, work
+
+    storage = open_storage(options.suite)
+    if options.part in (None, "begin"):
+        begin(options.suite, study, storage)
+    if options.part in (None, "work"):
+        from ablations.search.training import Runs
+        from ablations.store import Store
+        from ablations.training.device import leasable, use
+        from ablations.training.evaluation import Splits
+        from ablations.training.lease import leased
+
+        ready = prepared(study.arms.values(), make=options.part is None)
+        wait = 3600 * options.gpu_wait
+        with (
+            leased(leasable(options.device), options.runs_per_gpu, wait) as leased_device,
+            alive(options.suite) as worker,
+        ):
+            device = use(options.device, options.threads, leased_device)
+            splits = {key: Splits.of(each, device) for key, each in ready.items()}
+            work(options.suite, study, storage, worker, Runs(splits, Store(layout.RESULTS)))
+    if options.part in (None, "end"):
+        from ablations.search.outcome import write_outcome
+
+        write_outcome(options.suite, study, storage)
 
 
 def prepared(arms: Iterable[Arm], make: bool) -> dict[str, Prepared]:

@@ -12,12 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 from ruamel.yaml import YAML, YAMLError
 
 from ablations.errors import UserError
 from ablations.networks import FAMILIES
-from ablations.schema import Positive, Sequence, Strict, shown, suggestion, validate
+from ablations.schema import Positive, Sequence, Strict, fault, shown, suggestion, validate
+from ablations.space import Choice, Dimension, Range, parse
 
 Scalar = bool | int | float | str
 Levels = Scalar | list[Scalar]  # of a factor: one, or a group of them
@@ -25,6 +26,7 @@ Part = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Pixels = Annotated[int, Field(ge=0)]
+NotNegativeInt = Annotated[int, Field(ge=0)]
 
 
 # ------------------------------------------------------------------------------------------ what is trained
@@ -380,6 +382,89 @@ class Diagnostic(Strict):
     arms: dict[str, Scalar] = {}
 
 
+OBJECTIVES = ("validation_error", "macs")
+
+
+class Search(Strict):
+    """How every arm of a study is tuned, with the same budget: the `space` of fields that are tried, by path; so many
+    `trials` an arm, the first with the arm's own settings; a trial trains `seeds` runs, and what counts is the mean of
+    their validation errors, or that and the multiply-adds of an image."""
+
+    trials: Positive = 20
+    seeds: Positive = 2  # seeds 0 .. n - 1, as those of the report
+    space: dict[str, Dimension]
+    objectives: Sequence(Literal[*OBJECTIVES]) = ("validation_error",)
+    seed: NotNegativeInt = 0  # of the sampler
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def parse_space(cls, raw: Any) -> Any:
+        return parse_space(raw)
+
+    @field_validator("space")
+    @classmethod
+    def conditions_come_first(cls, space: dict[str, Dimension]) -> dict[str, Dimension]:
+        known, before = settable(), []
+        for path, dimension in space.items():
+            for field in dimension.when:
+                if field in space and field not in before:
+                    raise ValueError(f"{path}.when: `{field}` comes later in the space; put it first")
+                if field not in known:
+                    raise ValueError(
+                        f"{path}.when: `{field}` is no field of model or recipe{suggestion(field, known)}"
+                    )
+            before.append(path)
+        return space
+
+    @field_validator("objectives")
+    @classmethod
+    def error_first(cls, objectives: tuple[str, ...]) -> tuple[str, ...]:
+        if objectives not in (OBJECTIVES[:1], OBJECTIVES):
+            raise ValueError(f"[validation_error], or [validation_error, macs]; found {list(objectives)}")
+        return objectives
+
+
+def parse_space(raw: Any) -> dict[str, Any]:
+    """The dimensions of a search by the whole path of their fields. ValueError where a field does not exist or is
+    there twice."""
+    if not isinstance(raw, Mapping) or not raw:
+        raise ValueError(
+            "expected fields with their values, such as `learning_rate: {low: 0.01, high: 1, log: true}`"
+        )
+    known, space = settable(), {}
+    for field, values in raw.items():
+        if field not in known:
+            raise ValueError(f"`{field}` is no field of model or recipe{suggestion(str(field), known)}")
+        if known[field] in space:
+            raise ValueError(f"`{field}`: {known[field]} is there twice")
+        if isinstance(values, Range | Choice):
+            space[known[field]] = values
+            continue
+        try:
+            dimension = parse(values)
+        except ValidationError as error:
+            kind = Choice if isinstance(values, list) or "choices" in values else Range
+            raise ValueError("; ".join(f"{field}: {fault(kind, each)}" for each in error.errors())) from None
+        except ValueError as error:
+            raise ValueError(f"{field}: {error}") from None
+        when = {known.get(name, name): value for name, value in dimension.when.items()}
+        space[known[field]] = dimension.model_copy(update={"when": when})
+    return space
+
+
+class SearchInSuite(Strict):
+    """How a suite searches: what is given wins over the study's; the space by field."""
+
+    trials: Positive | None = None
+    seeds: Positive | None = None
+    space: dict[str, Dimension] = {}
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def parse_space(cls, raw: Any) -> Any:
+        return parse_space(raw)
+
+
 class Study(Strict):
     """One ablation: a question, the factors it varies, the claims it tests, the figures it draws, the mechanisms
     it measures."""
@@ -394,6 +479,7 @@ class Study(Strict):
     claims: dict[str, Claim] = {}
     figures: dict[str, Figure] = {}
     diagnostics: dict[Literal[*DIAGNOSTICS], Diagnostic] = {}
+    search: Search | None = None
 
     @field_validator("factors", mode="before")
     @classmethod
@@ -458,6 +544,15 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
+    def search_leaves_factors_alone(self) -> Study:
+        """A search may set a field beside others that a level sets, but not all that tells levels apart."""
+        for name, factor in self.factors.items():
+            paths = {path for level in factor.levels for path in level.settings}
+            if self.search and paths and paths <= set(self.search.space):
+                raise ValueError(f"search.space: {listing(sorted(paths))} is what the factor {name} varies")
+        return self
+
+    @model_validator(mode="after")
     def known_arms_of_diagnostics(self) -> Study:
         for name, diagnostic in self.diagnostics.items():
             place, known = f"diagnostics.{name}", ", ".join(self.factors)
@@ -507,6 +602,7 @@ class StudyInSuite(Strict):
     data: str | None = None
     seeds: Positive | None = None
     target_error: Percent | None = None  # wins over the suite's
+    search: SearchInSuite = SearchInSuite()
 
 
 class Suite(Strict):

@@ -17,7 +17,7 @@ from ablations.config import METRICS, Figure, words
 from ablations.diagnostic_figures import draw_diagnostic
 from ablations.figure_data import costs, curves, factors_of, is_listed, labels
 from ablations.mechanisms import drawable, read_diagnostic
-from ablations.plan import Plan, PlannedStudy
+from ablations.plan import TUNED, Plan, PlannedStudy
 from ablations.plotting import (
     FRONT,
     GREY,
@@ -31,6 +31,8 @@ from ablations.plotting import (
     points,
 )
 from ablations.statistics import mean_interval
+from ablations.tuning import read_trials
+from ablations.tuning_figures import draw_search
 
 
 def draw(plan: Plan, name: str) -> None:
@@ -55,6 +57,9 @@ def draw(plan: Plan, name: str) -> None:
                 plt.savefig(folder / f"{diagnostic}.svg", metadata={"Date": None})
                 plt.close()
             write_table(table, folder / f"{diagnostic}.csv")
+    if name.endswith(TUNED):
+        untuned = plan.study(name.removesuffix(TUNED))
+        draw_search(untuned, read_trials(plan.suite_name, untuned), folder)
 
 
 # ------------------------------------------------------------------------------------------ levels

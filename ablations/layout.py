@@ -56,3 +56,18 @@ def figures(suite: str, study: str) -> Path:
 def report(suite: str, name: str, ending: str) -> Path:
     """A report in one of its forms: md, html or pdf."""
     return REPORT / suite / f"{name}.{ending}"
+
+
+def journal(suite: str) -> Path:
+    """The trials of a suite's searches, where no database is given."""
+    return RESULTS / suite / "search" / "trials.journal"
+
+
+def best(suite: str, study: str) -> Path:
+    """The settings that a search found for each arm of a study."""
+    return RESULTS / suite / study / "search" / "best.yaml"
+
+
+def trials(suite: str, study: str) -> Path:
+    """The trials of a study's search."""
+    return RESULTS / suite / study / "search" / "trials.csv"

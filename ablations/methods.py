@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ablations.config import listing, words
-from ablations.plan import PlannedStudy
+from ablations.plan import TUNED, PlannedStudy
 from ablations.schema import Strict
 
 
@@ -17,6 +17,8 @@ def methods(planned: PlannedStudy, runs: pd.DataFrame) -> str:
     arm = next(iter(planned.arms.values()))
     levels = [level for factor in planned.factors.values() for level in factor.levels]
     varied = {path for level in levels for path in level.settings}
+    if planned.name.endswith(TUNED):
+        varied |= set(planned.search.space)
     hidden = {"recipe.deterministic"}  # told below, of every arm
     if arm.recipe.schedule != "step":
         hidden |= {"recipe.milestones", "recipe.gamma"}

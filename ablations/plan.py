@@ -7,12 +7,13 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 
+from ablations import layout
 from ablations.config import (
     THROUGH_TRAINING,
     Dataset,
@@ -22,11 +23,14 @@ from ablations.config import (
     Library,
     Recipe,
     Scalar,
+    Search,
+    SearchInSuite,
     Study,
     Suite,
     label,
     listed,
     parse_factor,
+    read_yaml,
     set_fields,
 )
 from ablations.errors import UserError
@@ -38,6 +42,8 @@ from ablations.schema import Strict, fault, suggestion
 ENGINE_VERSION = 4
 # The same for the preparation of data: its splits, its noise.
 PREPARATION_VERSION = 1
+
+TUNED = "-tuned"  # behind the name of a study: its arms with the settings that its search found
 
 
 def content_id(content: Mapping[str, Any]) -> str:
@@ -136,6 +142,7 @@ class PlannedStudy:
     arms: Mapping[tuple[str, ...], Arm]
     seeds: tuple[int, ...]
     target_error: float | None = None  # validation error in percent; no part of any id
+    search: Search | None = None
 
     def levels(self, key: tuple[str, ...]) -> dict[str, str]:
         """The level of each factor, by its name, of the arm at `key`."""
@@ -242,13 +249,33 @@ class Plan:
         return list(self.suite.studies if self.suite.report is None else self.suite.report)
 
     def study(self, name: str) -> PlannedStudy:
-        """A study of the plan. UserError where it is unknown, or why the suite cannot run it."""
+        """A study of the plan; `depth-tuned` is `depth` with the settings that its search found. UserError where it is
+        unknown, why the suite cannot run it, or where nothing has been found yet."""
+        if name.endswith(TUNED):
+            return self.tuned(name.removesuffix(TUNED))
         if name in self.unfit:
             raise UserError(self.unfit[name])
         if name not in self.studies:
             known = ", ".join(self.studies)
             raise UserError(f"unknown study `{name}`{suggestion(name, self.studies)}; known: {known}")
         return self.studies[name]
+
+    def tuned(self, name: str) -> PlannedStudy:
+        """A study whose arms have the settings that its search found."""
+        planned, path = self.study(name), layout.best(self.suite_name, name)
+        if planned.search is None:
+            raise UserError(f"{self.library.path('studies', name)}: the study has no `search`")
+        if not path.is_file():
+            raise UserError(
+                f"{path}: not there yet; make it with: snakemake search --cores all --config suite={self.suite_name} "
+                f"study={name}"
+            )
+        found = {tuple(arm["levels"].values()): arm["settings"] for arm in read_yaml(path)["arms"]}
+        if found.keys() != planned.arms.keys():
+            raise UserError(f"{path}: the arms of the study have changed since; search again")
+        study = planned.study.model_copy(update={"title": f"{planned.study.title}, tuned", "diagnostics": {}})
+        arms = {key: retuned(arm, found[key]) for key, arm in planned.arms.items()}
+        return replace(planned, name=f"{name}{TUNED}", study=study, arms=arms)
 
     def reported(self, name: str) -> list[PlannedStudy]:
         """The studies of a report: all that the suite lists for `report`, one for a study's own name."""
@@ -325,7 +352,32 @@ def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
     target = suite.target_error
     if special and special.target_error is not None:  # 0 is a target too
         target = special.target_error
-    return PlannedStudy(name, study, factors, arms, tuple(range(seeds)), target)
+    search = merged(study.search, special.search if special else SearchInSuite())
+    return PlannedStudy(name, study, factors, arms, tuple(range(seeds)), target, search)
+
+
+def merged(search: Search | None, special: SearchInSuite) -> Search | None:
+    """A study's search as a suite runs it."""
+    if search is None:
+        return None
+    space = {**search.space, **special.space}
+    return search.model_copy(update={**set_fields(special), "space": space})
+
+
+def retuned(arm: Arm, settings: Mapping[str, Scalar]) -> Arm:
+    """An arm with other values of some fields, by path. UserError where they do not go together."""
+    parts = {}
+    for part, definition in (("model", arm.model), ("recipe", arm.recipe)):
+        changed = {
+            path.removeprefix(f"{part}."): value
+            for path, value in settings.items()
+            if path.startswith(f"{part}.")
+        }
+        try:
+            parts[part] = settle(type(definition), {**definition.model_dump(), **changed}, part)
+        except ValueError as error:
+            raise UserError(f"arm {arm.name} with {settings}: {error}") from None
+    return replace(arm, **parts)
 
 
 def narrowed(study: Study, name: str, levels: Any) -> Factor:

@@ -30,7 +30,7 @@ from ablations.headline import draw_headline
 from ablations.mechanisms import MECHANISMS, drawable, paragraph, read_diagnostic
 from ablations.methods import environments, methods, threats
 from ablations.opening import opening
-from ablations.plan import Plan, PlannedStudy
+from ablations.plan import TUNED, Plan, PlannedStudy
 from ablations.statistics import (
     Verdict,
     binomial_interval,
@@ -41,6 +41,8 @@ from ablations.statistics import (
     sum_of_weights,
     weighted_arms,
 )
+from ablations.tuning import tuning
+from ablations.tuning_figures import TITLES, captions
 from ablations.typesetting import Typesetter
 
 CLAIMS_ON_A_PAGE = 30  # that the figure of all verdicts takes at full width
@@ -194,6 +196,7 @@ def study_context(
             for row in verdicts[verdicts["study"] == planned.name].to_dict("records")
         ],
         "methods": methods(planned, runs),
+        "tuning": tuning_context(plan, planned, runs, folder),
     }
 
 
@@ -212,6 +215,26 @@ def figures_of(
         }
         for name, figure in planned.study.figures.items()
     ]
+
+
+def tuning_context(
+    plan: Plan, planned: PlannedStudy, runs: pd.DataFrame, folder: PurePath
+) -> dict[str, Any] | None:
+    """What the template needs of the search behind a tuned study; None for others."""
+    if not planned.name.endswith(TUNED) or runs.empty:
+        return None
+    untuned = plan.study(planned.name.removesuffix(TUNED))
+    figures = [
+        {
+            "name": name,
+            "wide": True,
+            "path": (folder / f"{name}.svg").as_posix(),
+            "caption": told,
+            "alt": TITLES[name],
+        }
+        for name, told in captions(untuned).items()
+    ]
+    return {**tuning(plan, planned, runs), "figures": figures}
 
 
 def refers(study: str, figures: list[dict[str, Any]]) -> str:

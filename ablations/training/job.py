@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 import safetensors.torch
@@ -29,13 +29,17 @@ def train_arm(
     store: Store,
     at_once: int = 1,
     snapshots: bool = False,
+    watch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> None:
     """Train the runs of an arm that are missing or damaged, or lack the snapshots asked for, up to `at_once` at a time,
-    each from its checkpoint where there is one, and tell of each. Raises Interrupted where a signal ends it, UserError
+    each from its checkpoint where there is one, and tell of each; `watch` sees each row of their histories, and may
+    raise what ends a run. Raises Interrupted where a signal ends it, UserError
     where memory does not suffice; the others go on."""
     where = {**environment(splits.device), "at_once": at_once}
     runs = (Run(arm, seed, splits.data.fingerprint) for seed in seeds)
-    courses = (train_seed(run, splits, store, where, snapshots) for run in runs if Signals.received is None)
+    courses = (
+        train_seed(run, splits, store, where, snapshots, watch) for run in runs if Signals.received is None
+    )
     reset_peak(splits.device)
     with Signals(), denormals_as_zero():
         side_by_side(courses, splits.device, at_once)
@@ -44,7 +48,12 @@ def train_arm(
 
 
 def train_seed(
-    run: Run, splits: Splits, store: Store, where: Mapping[str, Any], snapshots: bool
+    run: Run,
+    splits: Splits,
+    store: Store,
+    where: Mapping[str, Any],
+    snapshots: bool,
+    watch: Callable[[dict[str, float]], None],
 ) -> Generator[None, None, None]:
     """Train a run if the store lacks it, or its snapshots where they are asked for, pausing after each step; `where`
     is written down with it."""
@@ -62,10 +71,15 @@ def train_seed(
     progress = Progress(f"{arm.name} seed {seed}", arm.recipe.epochs)
     checkpoints = Checkpoints(store.path(run))
     checkpoints.folder.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before training
+
+    def report(row: dict[str, float]) -> None:
+        progress(row)
+        watch(row)
+
     trained, lacking = None, ""
     try:
         kept = Snapshots(checkpoints.folder) if snapshots else None
-        trained = yield from course(run, splits, progress, checkpoints, kept)
+        trained = yield from course(run, splits, report, checkpoints, kept)
     except (torch.OutOfMemoryError, MemoryError) as error:
         lacking = str(error).partition("\n")[0]
     if trained is None:  # raised out here, the error does not hold on to the run's memory

@@ -2,6 +2,7 @@
 rule cost:
     input:
         data_files,
+        lambda wildcards: search_files(wildcards.study),
     output:
         "results/{suite}/{study}/cost.csv",
     log:
@@ -41,7 +42,7 @@ rule collect:
         "../envs/ablations.yaml"
     params:
         arms=arms,
-        target=lambda wildcards: plan.studies[wildcards.study].target_error,
+        target=lambda wildcards: study_of(wildcards.study).target_error,
         code=code("collect.py", "store.py", "networks.py"),
     message:
         "Collecting the runs of {wildcards.study}"

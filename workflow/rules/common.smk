@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 from ablations import gpus
 from ablations.config import Library
 from ablations.errors import UserError
-from ablations.plan import content_id, make_plan
+from ablations.plan import TUNED, content_id, make_plan
 
 suite = config.setdefault("suite", "digits")  # captions tell it too
 extra = config.get("extra", os.environ.get("ABLATIONS_EXTRA")) or None
@@ -36,10 +36,18 @@ jobs_environment = {
 os.environ.update(jobs_environment)
 
 
+# Those that can be tuned; tuned, they have tables, figures and a report of their own.
+searchable = [name for name, planned in plan.studies.items() if planned.search]
+tuned = [f"{name}{TUNED}" for name in searchable]
+# Workers that share the trials of a search.
+workers = int(config.get("workers", workflow.cores or 1))
+
+
 wildcard_constraints:
     suite=suite,
-    study="|".join(plan.studies),
-    name="|".join(["report", *plan.studies]),
+    study="|".join([*tuned, *plan.studies]),
+    searched="|".join(searchable),
+    name="|".join(["report", *tuned, *plan.studies]),
 
 
 # ---------------------------------------------------------------------------------------- what rules take
@@ -67,17 +75,62 @@ def reason_against(study):
     return reason
 
 
+# A study by its name, tuned or not: the arms of a tuned one are those of the study, with other settings.
+def study_of(name):
+    return plan.studies[name.removesuffix(TUNED)]
+
+
+def reported(name):
+    return [study_of(name)] if name.endswith(TUNED) else plan.reported(name)
+
+
+def studies_to_search():
+    asked = config.get("study")
+    if asked is None:
+        return [name for name in plan.listed if name in searchable]
+    for name in asked if isinstance(asked, list) else [asked]:
+        if name not in searchable:
+            raise WorkflowError(
+                f"--config study: found {name}; these have a search: {', '.join(searchable)}"
+            )
+    return asked if isinstance(asked, list) else [asked]
+
+
+# What a search has found, for the steps of a tuned study.
+def search_files(*names):
+    return [
+        f"results/{suite}/{name.removesuffix(TUNED)}/search/{file}"
+        for name in names
+        if name.endswith(TUNED)
+        for file in ("best.yaml", "trials.csv")
+    ]
+
+
+# What the report of a tuned study compares with.
+def of_the_study_untuned(name):
+    base = name.removesuffix(TUNED)
+    if base == name:
+        return []
+    return [f"results/{suite}/{base}/runs.csv", f"results/{suite}/{base}-verdicts.csv"]
+
+
 def arm_tables(wildcards):
+    if wildcards.study.endswith(TUNED):
+        count = len(study_of(wildcards.study).arms)
+        return [
+            f"results/{suite}/{wildcards.study}/arms/{arm}.done" for arm in range(count)
+        ]
     return [
         f"results/{suite}/arms/{job.name}.csv" for job in plan.jobs_of(wildcards.study)
     ]
 
 
 def data_files(wildcards):
+    study = wildcards.get("study") or wildcards.searched
     return sorted(
         {
             f"results/data/{job.arm.data_key}.safetensors"
-            for job in plan.jobs_of(wildcards.study)
+            for job in plan.jobs_of(study_of(study).name)
         }
     )
 
@@ -98,6 +151,8 @@ def job_data(wildcards):
 
 
 def studies_of(wildcards):
+    if wildcards.name.endswith(TUNED):
+        return [wildcards.name]
     return [planned.name for planned in plan.reported(wildcards.name)]
 
 
@@ -106,7 +161,7 @@ def diagnostic_tables(*studies):
     return [
         f"results/{suite}/{study}/diagnostics"
         for study in studies
-        if plan.studies[study].study.diagnostics
+        if not study.endswith(TUNED) and study_of(study).study.diagnostics
     ]
 
 
@@ -133,13 +188,28 @@ def job_seeds(wildcards):
     return plan.jobs[wildcards.job].seeds
 
 
+# How an arm is tuned; the trials of a smaller budget are kept when it is raised.
+def search_of(wildcards):
+    planned = plan.studies[wildcards.searched]
+    return [shown(planned.name), planned.search.model_dump(mode="json")]
+
+
+def levels_of_arm(wildcards):
+    planned = plan.studies[wildcards.searched]
+    key = list(planned.arms)[int(wildcards.arm)]
+    return " ".join(
+        shlex.quote(f"{factor}={level}")
+        for factor, level in planned.levels(key).items()
+    )
+
+
 def job_snapshots(wildcards):
     return plan.jobs[wildcards.job].snapshots
 
 
 # What a study's tables and figures show: factors and levels in their order, arms, seeds.
 def shown(study):
-    planned = plan.studies[study]
+    planned = study_of(study)
     factors = [
         [name, [level.label for level in factor.levels]]
         for name, factor in planned.factors.items()
@@ -158,7 +228,7 @@ def arms(wildcards):
 
 
 def figures(wildcards):
-    study = plan.studies[wildcards.study].study
+    study = study_of(wildcards.study).study
     return [shown(wildcards.study), digest(study.figures), digest(study.diagnostics)]
 
 
@@ -168,15 +238,13 @@ def diagnostics(wildcards):
 
 
 def claims(wildcards):
-    return [
-        [shown(p.name), digest(p.study.claims)] for p in plan.reported(wildcards.name)
-    ]
+    return [[shown(p.name), digest(p.study.claims)] for p in reported(wildcards.name)]
 
 
 def text(wildcards):
     studies = [
         [shown(p.name), p.study.model_dump(mode="json")]
-        for p in plan.reported(wildcards.name)
+        for p in reported(wildcards.name)
     ]
     titles = sorted({dataset.title for dataset in plan.datasets.values()})
     return content_id(

@@ -4,6 +4,7 @@ rule figures:
         "results/{suite}/{study}/runs.csv",
         "results/{suite}/{study}/history.csv",
         lambda wildcards: diagnostic_tables(wildcards.study),
+        lambda wildcards: search_files(wildcards.study),
     output:
         report(
             directory("report/{suite}/figures/{study}"),
@@ -73,6 +74,8 @@ rule report:
         ),
         lambda wildcards: diagnostic_tables(*studies_of(wildcards)),
         "results/{suite}/{name}-verdicts.csv",
+        lambda wildcards: search_files(wildcards.name),
+        lambda wildcards: of_the_study_untuned(wildcards.name),
         template=workflow.source_path("../../report/template.md.j2"),
         page=workflow.source_path("../../report/page.html"),
         style=workflow.source_path("../../report/style.css"),

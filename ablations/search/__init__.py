@@ -1,0 +1,1 @@
+"""Tuning every arm of a study with the same budget, by Optuna."""

@@ -1,0 +1,58 @@
+"""The runs of trials: trained like any other, kept by content, stopped where a trial is pruned."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+import pandas as pd
+
+from ablations.cost import count
+from ablations.plan import Arm, Run
+from ablations.store import Damaged, Store
+from ablations.training.checkpoint import Checkpoints
+from ablations.training.evaluation import Splits
+from ablations.training.job import train_arm
+
+
+class Runs:
+    """Trains the runs of trials on prepared data, by the key of each arm's, into a store."""
+
+    def __init__(self, splits: Mapping[str, Splits], store: Store):
+        self.splits, self.store = splits, store
+
+    def error_of(self, arm: Arm, seed: int, after_epoch: Callable[[int, float], None]) -> tuple[str, float]:
+        """The id of a run and its validation error in percent, trained where the store lacks it. `after_epoch` is told
+        that of each epoch, and may raise what stops the run: nothing of it is kept then."""
+        splits = self.splits[arm.data_key]
+        run = Run(arm, seed, splits.data.fingerprint)
+        metrics = None
+        with suppress(Damaged):  # it is trained anew
+            metrics = self.store.verified(run)
+        if metrics is not None:
+            history = pd.read_csv(io.BytesIO(self.store.file(run.id, "history.csv")))
+            for row in history.to_dict("records"):
+                after_epoch(row["epoch"], row["validation_error"])
+            return run.id, metrics["validation_error"]
+        try:
+            watch = lambda row: after_epoch(row["epoch"], row["validation_error"])  # noqa: E731
+            train_arm(arm, [seed], splits, self.store, watch=watch)
+        except optuna.TrialPruned:
+            forget(self.store.path(run))
+            raise
+        return run.id, self.store.metrics(run)["validation_error"]
+
+    def macs_of(self, arm: Arm) -> int:
+        """Multiply-adds of an image."""
+        data = self.splits[arm.data_key].data
+        return count(arm.model, data.shape, len(data.classes)).macs
+
+
+def forget(folder: Path) -> None:
+    """Remove what a run that was stopped has left."""
+    Checkpoints(folder).clear()
+    with suppress(OSError):  # set aside there by someone: it stays
+        folder.rmdir()

@@ -1,0 +1,101 @@
+"""The hyperparameters that a search varies: a dimension a field of recipe or model, as a study's YAML writes them,
+`learning_rate: {low: 0.003, high: 0.3, log: true}` or `batch_size: [16, 32, 64]`, and where it is asked only for some
+values of another, `momentum: {low: 0.5, high: 0.98, when: {optimiser: sgd}}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import model_validator
+
+from ablations.schema import Sequence, Strict, shown
+
+Number = int | float
+Scalar = bool | int | float | str
+Condition = dict[str, Scalar | list[Scalar]]  # values of other fields, by their paths
+
+
+class Range(Strict):
+    """Numbers from `low` to `high`, both included; whole numbers where both are. `log`: even on a logarithmic scale;
+    `step`: only low, low + step, ... ."""
+
+    low: Number
+    high: Number
+    log: bool = False
+    step: Number | None = None
+    when: Condition = {}
+
+    @model_validator(mode="after")
+    def consistent(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"`low` is below `high`, found {shown(self.low)} and {shown(self.high)}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"`low` of a logarithmic range is above 0, found {shown(self.low)}")
+        if self.log and self.step is not None:
+            raise ValueError("give `log` or `step`, not both")
+        if self.step is not None and not 0 < self.step <= self.high - self.low:
+            raise ValueError(f"`step` is above 0 and fits between `low` and `high`, found {shown(self.step)}")
+        if self.whole and isinstance(self.step, float):
+            raise ValueError(f"`step` between whole numbers is one, found {shown(self.step)}")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def ends(self) -> tuple[Scalar, ...]:
+        """The values between which all others lie."""
+        return self.low, self.high
+
+    def has(self, value: Any) -> bool:
+        """Whether a value is one of its own."""
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not self.low <= value <= self.high
+        ):
+            return False
+        if self.whole and not isinstance(value, int):
+            return False
+        steps = (value - self.low) / self.step if self.step else 0
+        return abs(steps - round(steps)) < 1e-9
+
+
+class Choice(Strict):
+    """One of some values."""
+
+    choices: Sequence(Scalar)
+    when: Condition = {}
+
+    @model_validator(mode="after")
+    def several(self) -> Choice:
+        if len({repr(choice) for choice in self.choices}) < max(2, len(self.choices)):
+            raise ValueError(f"give two different values or more, found {shown(list(self.choices))}")
+        return self
+
+    @property
+    def ends(self) -> tuple[Scalar, ...]:
+        """All of its values."""
+        return self.choices
+
+    def has(self, value: Any) -> bool:
+        """Whether a value is one of its own."""
+        return any(type(value) is type(choice) and value == choice for choice in self.choices)
+
+
+Dimension = Range | Choice
+
+
+def parse(raw: Any) -> Any:
+    """The form of a dimension that its YAML has: a list of values is a choice. ValueError for anything else than
+    that and a mapping."""
+    if isinstance(raw, list):
+        return Choice.model_validate({"choices": raw})
+    if not isinstance(raw, Mapping):
+        raise ValueError(
+            f"expected a list of values, or a mapping such as {{low: 0.01, high: 1, log: true}}, found {shown(raw)}"
+        )
+    return (Choice if "choices" in raw else Range).model_validate(raw)
