@@ -265,6 +265,10 @@ def show(options: argparse.Namespace) -> None:
     print(f"{study.study.title}\n{study.study.question}\n\nfactors (suite {options.suite}):")
     for name, factor in study.factors.items():
         print(f"  {name}: {', '.join(level.label for level in factor.levels)}")
+    if study.search:
+        print(f"\nsearch: {study.search.trials} trials an arm, {study.search.seeds} seeds a trial")
+        for path, dimension in study.search.space.items():
+            print(f"  {path}: {dimension}")
     print(f"\n{len(study.arms)} arms x {len(study.seeds)} seeds\n\nclaims:")
     for name, claim in study.study.claims.items():
         print(f"  {name}: {claim.statement}\n    published: {claim.in_print} [{claim.source}]")

@@ -618,6 +618,7 @@ class Suite(Strict):
     report: Sequence(str) | None = None
     seeds_per_job: Positive | None = None  # cut an arm's seeds into jobs of so many, for clusters
     target_error: Percent | None = None  # a validation error: how long did runs take to get there?
+    search: SearchInSuite = SearchInSuite()  # of every study; what the suite says of one wins over it
 
     @field_validator("report")
     @classmethod

@@ -352,16 +352,16 @@ def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
     target = suite.target_error
     if special and special.target_error is not None:  # 0 is a target too
         target = special.target_error
-    search = merged(study.search, special.search if special else SearchInSuite())
+    search = merged(study.search, suite.search, special.search if special else SearchInSuite())
     return PlannedStudy(name, study, factors, arms, tuple(range(seeds)), target, search)
 
 
-def merged(search: Search | None, special: SearchInSuite) -> Search | None:
-    """A study's search as a suite runs it."""
-    if search is None:
-        return None
-    space = {**search.space, **special.space}
-    return search.model_copy(update={**set_fields(special), "space": space})
+def merged(search: Search | None, *changes: SearchInSuite) -> Search | None:
+    """A study's search as a suite runs it: later changes win, the space by field."""
+    for change in changes if search else ():
+        space = {**search.space, **change.space}
+        search = search.model_copy(update={**set_fields(change), "space": space})
+    return search
 
 
 def retuned(arm: Arm, settings: Mapping[str, Scalar]) -> Arm:

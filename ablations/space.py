@@ -40,6 +40,12 @@ class Range(Strict):
             raise ValueError(f"`step` between whole numbers is one, found {shown(self.step)}")
         return self
 
+    def __str__(self) -> str:
+        told = f"from {self.low:g} to {self.high:g}"
+        if self.log:
+            return f"{told} on a logarithmic scale"
+        return told + (f" in steps of {self.step:g}" if self.step else "")
+
     @property
     def whole(self) -> bool:
         """Whether its values are whole numbers."""
@@ -75,6 +81,9 @@ class Choice(Strict):
         if len({repr(choice) for choice in self.choices}) < max(2, len(self.choices)):
             raise ValueError(f"give two different values or more, found {shown(list(self.choices))}")
         return self
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(map(str, self.choices))
 
     @property
     def ends(self) -> tuple[Scalar, ...]:

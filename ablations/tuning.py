@@ -13,7 +13,6 @@ from ablations.collect import read_runs, read_table
 from ablations.config import Claim, listing, read_yaml, words
 from ablations.findings import change, effect_with_interval, numeral
 from ablations.plan import TUNED, Plan, PlannedStudy
-from ablations.space import Choice, Dimension
 from ablations.statistics import contrast, mean_interval, of_arm, resolution
 
 METRIC = "test_error"
@@ -93,7 +92,7 @@ def field_in_words(path: str) -> str:
 def budget(planned: PlannedStudy, trials: pd.DataFrame) -> str:
     """How the arms were tuned, in Markdown."""
     search = planned.search
-    space = [f"{field_in_words(path)} {in_words(dimension)}" for path, dimension in search.space.items()]
+    space = [f"{field_in_words(path)} {dimension}" for path, dimension in search.space.items()]
     done, workers = trials[trials["state"].isin(["finished", "pruned"])], trials["worker"].nunique()
     pruned, failed = (int((trials["state"] == state).sum()) for state in ("pruned", "failed"))
     order = (
@@ -112,16 +111,6 @@ def budget(planned: PlannedStudy, trials: pd.DataFrame) -> str:
         + f". {order}. The best settings of each arm were then trained with {len(planned.seeds)} seeds, the first "
         f"{search.seeds} of which had chosen them; their errors are a little too low for it, in every arm alike."
     )
-
-
-def in_words(dimension: Dimension) -> str:
-    """A dimension as prose."""
-    if isinstance(dimension, Choice):
-        return "one of " + ", ".join(map(str, dimension.choices))
-    told = f"from {dimension.low:g} to {dimension.high:g}"
-    if dimension.log:
-        return f"{told} on a logarithmic scale"
-    return told + (f" in steps of {dimension.step:g}" if dimension.step else "")
 
 
 def ranking(arms: Iterable[Mapping[str, Any]]) -> str:
