@@ -5,14 +5,22 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ablations import layout
-from ablations.collect import read_table
 from ablations.config import Figure, listing, named, words
-from ablations.figure_data import after_training, costs, curves, factors_of, is_listed, labels, means
-from ablations.findings import change, in_percent, value
+from ablations.figure_data import (
+    EQUAL_COST,
+    after_training,
+    costs,
+    curves,
+    factors_of,
+    is_listed,
+    labels,
+    means,
+)
+from ablations.findings import in_percent, value
 from ablations.plan import Plan, PlannedStudy
 
-MOST_ARMS = 4  # of a front, that are named one by one
+MOST_ARMS = 4  # of the fronts of a figure, that are named one by one
+MOST_LINES = 2  # levels of the colour, within which the others are compared one by one
 
 
 def caption(figure: Figure, planned: PlannedStudy, runs: pd.DataFrame, history: pd.DataFrame) -> str:
@@ -28,79 +36,78 @@ def caption(figure: Figure, planned: PlannedStudy, runs: pd.DataFrame, history: 
 
 
 def finding(figure: Figure, planned: PlannedStudy, runs: pd.DataFrame, history: pd.DataFrame) -> str:
-    """What the runs show, in a sentence."""
+    """What the runs show, in a sentence a metric."""
     factors = factors_of(planned, figure)
     if figure.kind == "cost":
-        told = front(figure, planned, runs)
+        told = [front(figure, planned, runs)]
     elif figure.kind == "curves":
         (metric,) = figure.y
         last = after_training(curves(planned, figure, runs, history), metric)
-        told = f"after the last epoch, {extremes(means(last, factors, metric), metric)}"
+        told = [f"after the last epoch, {extremes(means(last, factors, metric), metric)}"]
     else:
-        tables = [(metric, means(runs, factors, metric)) for metric in figure.y]
-        two = figure.x[0] != figure.colour and len(labels(planned, figure.colour)) == 2
-        told = "; ".join(
-            (comparison(figure, table, metric) if two else "") or extremes(table, metric)
-            for metric, table in tables
-        )
-    return f"{told[0].upper()}{told[1:]}."
+        several = figure.x[0] != figure.colour and len(labels(planned, figure.colour)) <= MOST_LINES
+        tell = within_colours if several else extremes
+        told = [tell(means(runs, factors, metric), metric, figure.colour) for metric in figure.y]
+    return " ".join(f"{each[0].upper()}{each[1:]}." for each in told)
 
 
-def extremes(table: pd.DataFrame, metric: str) -> str:
-    """Where the mean of a metric is lowest and highest; ties as printed are counted."""
-    name, factors = named(metric)[0], [column for column in table if column != metric]
-    if table.empty:
-        return f"no run has a {name}"
+def extremes(table: pd.DataFrame, metric: str, colour: str = "") -> str:
+    """Where the mean of a metric is lowest and highest."""
+    name = named(metric)[0]
+    return f"no run has a {name}" if table.empty else f"{name} is {ends(table, metric)}"
+
+
+def within_colours(table: pd.DataFrame, metric: str, colour: str) -> str:
+    """The same within each level of the colour; not where only one has a mean, or all arms have the same."""
+    told = [
+        (level, ends(of_level.drop(columns=colour), metric))
+        for level, of_level in table.groupby(colour, observed=True)
+    ]
+    if len(told) < 2 or table[metric].map(lambda mean: value(metric, mean)).nunique() == 1:
+        return extremes(table, metric)
+    (level, there), *others = told
+    start = f"with {words(colour)} *{level}*, {named(metric)[0]} is {there}"
+    return "; ".join([start, *(f"with *{level}* it is {there}" for level, there in others)])
+
+
+def ends(table: pd.DataFrame, metric: str) -> str:
+    """Where a mean is lowest and highest, by the levels in the table; ties as printed are counted."""
+    factors = [column for column in table if column != metric]
     printed = table[metric].map(lambda mean: value(metric, mean))
     if printed.nunique() == 1:
-        return f"{name} is {printed.iloc[0]} " + (
+        return f"{printed.iloc[0]} " + (
             f"at {arm(table.iloc[0][factors])}" if len(table) == 1 else "in every arm"
         )
-    ends = []
+    found = []
     for number in (printed[table[metric].idxmin()], printed[table[metric].idxmax()]):
         there = table[printed == number]
-        which = (
-            f"at {arm(there.iloc[0][factors])}"
-            if len(there) == 1
-            else f"in {len(there)} of {len(table)} arms"
-        )
-        ends.append(f"{which} ({number})")
-    return f"{name} is lowest {ends[0]} and highest {ends[1]}"
-
-
-def comparison(figure: Figure, table: pd.DataFrame, metric: str) -> str:
-    """At how many levels of `x` one of two colours is below the other; empty where both are at no two of them."""
-    (x,), colour = figure.x, figure.colour
-    wide = table.pivot(index=x, columns=colour, values=metric).dropna()
-    if wide.shape[1] < 2 or len(wide) < 2:
-        return ""
-    first, second = wide.columns
-    above = wide[first] - wide[second]
-    if (above > 0).sum() < (above < 0).sum():
-        first, second, above = second, first, -above
-    count = (above > 0).sum()
-    by = f", by {change(metric, above.max(), sign='')} {'' if count == 1 else 'at most'}".rstrip()
-    return (
-        f"{named(metric)[0]} is lower with {words(colour)} *{second}* than with *{first}* at {count} of {len(wide)} "
-        f"levels of {words(x)}{by if count else ''}"
-    )
+        if len(there) > 1:
+            which = f"in {len(there)} of {len(table)} arms"
+        elif found and found[0].startswith("at ") and len(factors) == 1:
+            which = f"at *{there.iloc[0][factors[0]]}*"
+        else:
+            which = f"at {arm(there.iloc[0][factors])}"
+        found.append(f"{which} ({number})")
+    return f"lowest {found[0]} and highest {found[1]}"
 
 
 def front(figure: Figure, planned: PlannedStudy, runs: pd.DataFrame) -> str:
-    """The arms on the Pareto front of each cost, costs with the same front together."""
+    """The arms on the Pareto front of each cost: by name, costs with the same front together, or how many where they
+    are many."""
     (metric,) = figure.y
-    fronts: dict[str, list[str]] = {}
-    for cost in figure.x:
-        arms = costs(planned, runs, cost, metric)
+    by_cost = {COST_IN_WORDS[cost]: costs(planned, runs, cost, metric) for cost in figure.x}
+    fronts: dict[tuple[str, ...], list[str]] = {}
+    for cost, arms in by_cost.items():
         on = [
             f"{arm(row[list(planned.factors)])} ({value(metric, row[metric])})"
             for _, row in arms[arms["front"]].iterrows()
         ]
-        if len(on) > MOST_ARMS:
-            on = [f"{len(on)} arms from {on[0]} to {on[-1]}"]
-        fronts.setdefault(listing(on) or "no arm", []).append(COST_IN_WORDS[cost])
-    told = [f"by {listing(by)}, {on}" for on, by in fronts.items()]
-    return f"on the Pareto front of {named(metric)[0]} stand, {'; '.join(told)}"
+        fronts.setdefault(tuple(on), []).append(cost)
+    if sum(map(len, fronts)) <= MOST_ARMS:
+        told = [f"by {listing(by)}, {listing(list(on)) or 'no arm'}" for on, by in fronts.items()]
+        return f"on the Pareto front of {named(metric)[0]} stand, {'; '.join(told)}"
+    counts = [f"{arms['front'].sum()} of {len(arms)} arms by {cost}" for cost, arms in by_cost.items()]
+    return f"the Pareto front of {named(metric)[0]} has {listing(counts)}"
 
 
 def arm(levels: pd.Series) -> str:
@@ -118,23 +125,22 @@ def marks_of(figure: Figure, planned: PlannedStudy, runs: pd.DataFrame) -> str:
     """What the marks of a figure are."""
     if figure.kind == "curves":
         marks = f"thin lines are runs, thick lines their means, bands {INTERVALS}"
+        if figure.y[0].startswith("train_"):
+            marks += "; curves of training metrics are measured on as many training images as there are validation images"
         return marks + ("; a cross ends a run that diverged" if (runs["status"] == "diverged").any() else "")
     listed = figure.kind == "levels" and is_listed(planned, figure)
-    joined = figure.kind == "levels" or len(planned.factors) > 1
-    mean = "strokes" if listed else "lines join" if joined else "large marks"
+    joined = not listed and (figure.kind == "levels" or len(planned.factors) > 1)
+    own_places = listed and figure.x[0] == figure.colour
+    mean = "strokes" if own_places else "lines join" if joined else "large marks"
     marks = f"dots are runs, {mean} their means, bars {INTERVALS}"
     if figure.kind == "levels":
         return marks
     others = [words(factor) for factor in planned.factors if factor != figure.colour]
-    marks += (
-        "; rings and grey steps are the Pareto front, the arms that no other matches in both and beats in one"
-    )
+    equal = f"costs within {100 * EQUAL_COST:g} % being equal"
+    marks += f"; rings and grey steps are the Pareto front by their means, {equal}"
     marks += f"; beside the points stands the {' and '.join(others)}" if others else ""
     if "seconds" in figure.x:
-        marks += (
-            "; training time is the wall time of a run on the machine of this report, which other jobs shared, the "
-            "median of the runs that finished"
-        )
+        marks += "; time is the median of finished runs, on a shared machine"
         trained = runs[runs["status"] == "finished"].groupby(list(planned.factors), observed=True).ngroups
         if trained < runs.groupby(list(planned.factors), observed=True).ngroups:
             marks += ", without the arms of which none did"
@@ -159,9 +165,8 @@ def divergence(runs: pd.DataFrame) -> str:
 # ------------------------------------------------------------------------------------------ the headline
 
 
-def headline_caption(plan: Plan, name: str) -> str:
+def headline_caption(plan: Plan, verdicts: pd.DataFrame) -> str:
     """What the figure of all verdicts of a report shows."""
-    verdicts = read_table(layout.verdicts(plan.suite_name, name))
     counts = verdicts["verdict"].value_counts()
     order = [told for told in ("supported", "refuted", "inconclusive", "not tested") if told in counts]
     told = listing([f"{counts[each]} {'is' if counts[each] == 1 else 'are'} {each}" for each in order])

@@ -14,8 +14,10 @@ from ablations import __version__, layout
 from ablations.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
     from ablations.data import Prepared
-    from ablations.plan import Arm
+    from ablations.plan import Arm, PlannedStudy
 
 EXAMPLES = """examples:
   ablations list                                    studies, suites and data sets
@@ -359,10 +361,18 @@ def search(options: argparse.Namespace) -> None:
         raise UserError(f"{plan.library.path('studies', study.name)}: the study has no `search`")
     positive(options, "threads", "runs_per_gpu")
 
-    from ablations.search.storage import alive, open_storage
-    from ablations.search.trials import begin, work
+    from ablations.search.storage import open_storage, told_without_password
 
     storage = open_storage(options.suite)
+    with told_without_password():
+        do_parts(options, study, storage)
+
+
+def do_parts(options: argparse.Namespace, study: PlannedStudy, storage: BaseStorage) -> None:
+    """The parts of a search, or the one that the options name."""
+    from ablations.search.storage import alive
+    from ablations.search.trials import begin, work
+
     if options.part in (None, "begin"):
         begin(options.suite, study, storage)
     if options.part in (None, "work"):
@@ -509,7 +519,7 @@ def figures(options: argparse.Namespace) -> None:
 
 
 def verdicts(options: argparse.Namespace) -> None:
-    from ablations.report import write_verdicts
+    from ablations.verdicts import write_verdicts
 
     write_verdicts(planned(options), options.name)
 

@@ -15,7 +15,7 @@ from ablations import layout
 from ablations.collect import read_table
 from ablations.config import Claim, Library
 from ablations.errors import UserError
-from ablations.findings import change, numeral
+from ablations.findings import change, numeral, with_minus
 from ablations.schema import suggestion
 from ablations.statistics import Verdict
 
@@ -248,7 +248,7 @@ def with_interval(metric: str, value: float, low: float, high: float) -> str:
     if metric:
         told, limits = change(metric, value), [numeral(metric, limit, "+") for limit in (low, high)]
     else:
-        told, *limits = (f"{number:+.3g}" for number in (value, low, high))
+        told, *limits = (with_minus(f"{number:+.3g}") for number in (value, low, high))
     return told if low == high else f"{told} [{', '.join(limits)}]"
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 from ruamel.yaml import YAML, YAMLError
@@ -403,16 +403,21 @@ class Search(Strict):
 
     @field_validator("space")
     @classmethod
-    def conditions_come_first(cls, space: dict[str, Dimension]) -> dict[str, Dimension]:
+    def conditions_can_hold(cls, space: dict[str, Dimension]) -> dict[str, Dimension]:
         known, before = settable(), []
         for path, dimension in space.items():
-            for field in dimension.when:
+            for field, values in dimension.when.items():
                 if field in space and field not in before:
                     raise ValueError(f"{path}.when: `{field}` comes later in the space; put it first")
                 if field not in known:
                     raise ValueError(
                         f"{path}.when: `{field}` is no field of model or recipe{suggestion(field, known)}"
                     )
+                for value in listed(values):
+                    if wrong := misfit(field, value):
+                        raise ValueError(f"{path}.when: {wrong}")
+                    if field in space and not space[field].has(value):
+                        raise ValueError(f"{path}.when: {field} is never {shown(value)} in this space")
             before.append(path)
         return space
 
@@ -441,19 +446,41 @@ def parse_space(raw: Any) -> dict[str, Any]:
             space[known[field]] = values
             continue
         try:
-            dimension = parse(values)
+            dimension = parse(values, takes_fractions(known[field]))
         except ValidationError as error:
             kind = Choice if isinstance(values, list) or "choices" in values else Range
             raise ValueError("; ".join(f"{field}: {fault(kind, each)}" for each in error.errors())) from None
         except ValueError as error:
             raise ValueError(f"{field}: {error}") from None
+        if wrong := [each for each in (misfit(known[field], value) for value in dimension.ends) if each]:
+            raise ValueError("; ".join(wrong))
         when = {known.get(name, name): value for name, value in dimension.when.items()}
         space[known[field]] = dimension.model_copy(update={"when": when})
     return space
 
 
+def takes_fractions(path: str) -> bool:
+    """Whether a field, by its path, is a number that need not be whole."""
+    part, _, name = path.partition(".")
+    kinds = (Recipe,) if part == "recipe" else FAMILIES.values()
+    types = [kind.model_fields[name].annotation for kind in kinds if name in kind.model_fields]
+    return any(float in (each, *get_args(each)) for each in types)
+
+
+def misfit(path: str, value: Any) -> str:
+    """Why a field, by its path, cannot have a value, whatever the others have; nothing where it can."""
+    part, _, name = path.partition(".")
+    kind = RecipeChanges if part == "recipe" else ModelChanges
+    try:
+        kind.model_validate({name: value})
+    except ValidationError as error:
+        return fault(kind, error.errors()[0])
+    return ""
+
+
 class SearchInSuite(Strict):
-    """How a suite searches: what is given wins over the study's; the space by field."""
+    """How a suite searches: what is given wins over the study's; the space by field. With a `space`, a suite can
+    search in a study that has no search of its own."""
 
     trials: Positive | None = None
     seeds: Positive | None = None
@@ -463,6 +490,14 @@ class SearchInSuite(Strict):
     @classmethod
     def parse_space(cls, raw: Any) -> Any:
         return parse_space(raw)
+
+
+def leave_factors_alone(search: Search, factors: Mapping[str, Factor]) -> None:
+    """ValueError where a search sets all that tells the levels of a factor apart; some of it, it may."""
+    for name, factor in factors.items():
+        paths = {path for level in factor.levels for path in level.settings}
+        if paths and paths <= set(search.space):
+            raise ValueError(f"search.space: {listing(sorted(paths))} is what the factor {name} varies")
 
 
 class Study(Strict):
@@ -545,11 +580,8 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def search_leaves_factors_alone(self) -> Study:
-        """A search may set a field beside others that a level sets, but not all that tells levels apart."""
-        for name, factor in self.factors.items():
-            paths = {path for level in factor.levels for path in level.settings}
-            if self.search and paths and paths <= set(self.search.space):
-                raise ValueError(f"search.space: {listing(sorted(paths))} is what the factor {name} varies")
+        if self.search:
+            leave_factors_alone(self.search, self.factors)
         return self
 
     @model_validator(mode="after")
@@ -635,9 +667,10 @@ class Suite(Strict):
 # Files, folders and rules are called after definitions; these are taken.
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*|[a-z0-9][a-z0-9_]*")
 RESERVED = {
-    "all", "all_studies", "report", "prepare", "train", "cost", "collect", "diagnose", "figures", "verdicts",  # rules
+    "all", "all_studies", "report", "prepare", "train", "cost", "collect", "diagnose", "figures", "verdicts", "search",  # rules
     "data", "runs", "logs", "benchmarks", "downloads", "arms", "captions", "example",  # folders
 }  # fmt: skip
+TUNED = "-tuned"  # behind the name of a study: its arms with the settings that its search found
 KINDS: dict[str, type[Strict]] = {"studies": Study, "suites": Suite, "datasets": Dataset}
 SINGULAR = {"studies": "study", "suites": "suite", "datasets": "data set"}
 PACKAGE = Path(__file__).parent
@@ -703,10 +736,10 @@ class Library:
 
     def _read(self, kind: str, name: str) -> Any:
         path = self.path(kind, name)
-        if not NAME.fullmatch(name) or name in RESERVED:
+        if not NAME.fullmatch(name) or name in RESERVED or name.endswith(TUNED):
             raise UserError(
                 f"{path}: `{name}` cannot be a name here: take small letters, digits and dashes or underscores, "
-                f"but none of {', '.join(sorted(RESERVED))}"
+                f"but none of {', '.join(sorted(RESERVED))}, and no {TUNED} at the end"
             )
         definition = validate(KINDS[kind], read_yaml(path), path)
         if isinstance(definition, Study):

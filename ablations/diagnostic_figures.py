@@ -9,10 +9,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 
 from ablations.config import words
-from ablations.mechanisms import MECHANISMS, Mechanism
+from ablations.mechanisms import (
+    GAIN_INITIAL,
+    GAIN_TRAINED,
+    INITIAL,
+    MECHANISMS,
+    TRAINED,
+    Mechanism,
+    Row,
+    as_by_gain,
+)
 from ablations.plan import PlannedStudy
 from ablations.plotting import WIDTH, Look, legend, looks
 
@@ -23,7 +32,8 @@ def draw_diagnostic(planned: PlannedStudy, name: str, table: pd.DataFrame) -> No
 
 
 def draw_lines(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None:
-    """The value against the position, a thin line a run, the mean thick, panels in rows as the mechanism has them."""
+    """The value against the position, a thin line a run, their middle thick, panels in rows as the mechanism has
+    them."""
     mechanism, colour = MECHANISMS[name], planned.study.diagnostics[name].colour
     there = set(table.dropna(subset="value")[colour])
     told = {level: look for level, look in looks(planned, colour).items() if level in there}
@@ -33,7 +43,7 @@ def draw_lines(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None:
     for panel, row in mechanism.panels.items():
         ax, label = axes[panel], row.panels[panel]
         for level, look in told.items():
-            draw_runs(ax, table[(table["panel"] == panel) & (table[colour] == level)], look, level)
+            draw_runs(ax, table[(table["panel"] == panel) & (table[colour] == level)], row, look, level)
         ax.set(title=panel, xlabel=label)
         if label == "epoch":
             scale_epochs(ax, table["position"].dropna())
@@ -48,7 +58,20 @@ def draw_lines(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None:
             number_decades(first)
         else:
             first.set_ylim(min(0, first.get_ylim()[0]), None)
+    if name == "gradient-by-layer":
+        draw_mean_gains(axes, table, colour, told)
     legend(list(axes.values()), words(colour))
+
+
+def draw_mean_gains(axes: dict[str, Axes], table: pd.DataFrame, colour: str, told: dict[str, Look]) -> None:
+    """Beside the gradients of each arm, dashed, what they would be by the mean gain of its blocks; axes stay."""
+    for panel, of_gains in ((INITIAL, GAIN_INITIAL), (TRAINED, GAIN_TRAINED)):
+        heights = axes[panel].get_ylim()
+        for level, look in told.items():
+            arm = table[table[colour] == level].dropna(subset="value")
+            line = as_by_gain(arm[arm["panel"] == panel], arm[arm["panel"] == of_gains])
+            axes[panel].plot(line.index, line, color=look.colour, linewidth=1.1, linestyle=(0, (4, 2)))
+        axes[panel].set_ylim(heights)
 
 
 def number_decades(ax: Axes) -> None:
@@ -87,13 +110,13 @@ def scale_epochs(ax: Axes, epochs: pd.Series) -> None:
     ax.minorticks_off()
 
 
-def draw_runs(ax: Axes, lines: pd.DataFrame, look: Look, level: str) -> None:
-    """A thin line a run through its values at their positions, and their mean, thick."""
+def draw_runs(ax: Axes, lines: pd.DataFrame, row: Row, look: Look, level: str) -> None:
+    """A thin line a run through its values at their positions, and their middle, thick."""
     for _, line in lines.groupby("seed"):
         ax.plot(line["position"], line["value"], color=look.colour, linewidth=0.7, alpha=0.5)
-    mean = lines.groupby("position")["value"].mean()
+    middle = row.curve(lines)
     style = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
-    ax.plot(mean.index, mean, linewidth=1.8, markersize=2.5, label=level, **style)
+    ax.plot(middle.index, middle, linewidth=1.8, markersize=2.5, label=level, **style)
 
 
 def draw_fifths(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None:
@@ -109,8 +132,9 @@ def fifths(table: pd.DataFrame, run: list[str]) -> pd.DataFrame:
 
 
 def draw_contours(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None:
-    """The value over a plane, a panel an arm, with the same contours in all."""
-    ((_, label),) = MECHANISMS[name].rows[0].panels.items()
+    """The value over a plane, a panel an arm, with the same contours in all and a bar that tells their heights."""
+    (row,) = MECHANISMS[name].rows
+    (label,) = row.panels.values()
     colour = planned.study.diagnostics[name].colour
     measured = table.dropna(subset="value")
     planes = {
@@ -126,16 +150,25 @@ def draw_contours(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None
     grid = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=True, sharey=True)[1]
     for ax, (level, plane) in zip(grid.flat, planes.items(), strict=False):
         place = (plane.columns, plane.index, np.ma.masked_invalid(plane.to_numpy()))
-        ax.contourf(*place, heights, norm=LogNorm(), cmap="viridis", alpha=0.6, extend="both")
-        lines = ax.contour(*place, heights, colors="black", linewidths=0.7)
-        ax.clabel(lines, fmt="%g", fontsize=7)
+        filled = ax.contourf(*place, heights, norm=LogNorm(), cmap="viridis", alpha=0.6, extend="both")
+        ax.contour(*place, heights, colors="black", linewidths=0.5)
         ax.plot(0, 0, "+", color="black", markersize=8)
         ax.grid(False)
-        ax.set(title=f"{words(colour)}: {level}", xlabel=label, aspect="equal")
+        ax.set(
+            title=f"{words(colour)}: {level}",
+            xlabel=label,
+            aspect="equal",
+            xticks=(-1, 0, 1),
+            yticks=(-1, 0, 1),
+        )
     for ax in grid.flat[len(planes) :]:
         ax.set_visible(False)
     for ax in grid[:, 0]:
         ax.set_ylabel("distance along the other")
+    bar = plt.colorbar(filled, ax=grid, label=row.value)
+    bar.ax.yaxis.set_major_locator(LogLocator(numticks=99))
+    bar.ax.yaxis.set_major_formatter(LogFormatterSciNotation())
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def contours(low: float, high: float) -> np.ndarray:

@@ -56,11 +56,16 @@ def costs(planned: PlannedStudy, runs: pd.DataFrame, cost: str, metric: str) -> 
     return table.assign(front=pareto(table[cost].to_numpy(float), table[metric].to_numpy(float)))
 
 
+# Costs that differ by no more, as a part of the greater, count as equal: those of arms matched in another cost do.
+EQUAL_COST = 0.05
+
+
 def pareto(costs: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Which points no other is as good as in both and better in one."""
-    no_worse = (costs[:, None] <= costs) & (errors[:, None] <= errors)  # the row than the column
-    better = (costs[:, None] < costs) | (errors[:, None] < errors)
-    return ~(no_worse & better).any(axis=0)
+    """Which points no other is as good as in both and better in one, costs within EQUAL_COST being equal."""
+    no_dearer = (1 - EQUAL_COST) * costs[:, None] <= costs  # the row than the column
+    cheaper = costs[:, None] < (1 - EQUAL_COST) * costs
+    lower, no_higher = errors[:, None] < errors, errors[:, None] <= errors
+    return ~(no_dearer & lower | cheaper & no_higher).any(axis=0)
 
 
 def curves(planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 
 import matplotlib.pyplot as plt
@@ -21,6 +22,7 @@ from ablations.plan import TUNED, Plan, PlannedStudy
 from ablations.plotting import (
     FRONT,
     GREY,
+    NEUTRAL,
     STYLE,
     least_range,
     legend,
@@ -70,17 +72,18 @@ def draw_levels(
 ) -> pd.DataFrame:
     """Metrics against a factor's levels: every seed a dot, the mean with its 95 % interval, a panel a metric.
     Levels that are words stand below each other, beside their dots; those that are numbers along an axis, means
-    joined."""
+    joined. Levels that have places of their own need no colours."""
     (x,) = figure.x
-    levels, told, listed = labels(planned, x), looks(planned, figure.colour), is_listed(planned, figure)
-    abreast = 1 if x == figure.colour else len(told)  # dots of how many levels share a place
+    levels, listed = labels(planned, x), is_listed(planned, figure)
+    told = {None: NEUTRAL} if x == figure.colour else looks(planned, figure.colour)
+    abreast = len(told)  # dots of how many levels share a place
     apart = 0.7 / abreast if listed else min(0.12, 0.4 / abreast)
     height = max(2.8 if abreast > 1 else 1.8, 0.8 + len(levels) * (0.14 + 0.1 * abreast)) if listed else 2.8
     axes, ends = panels(len(figure.y), share=listed, height=height), []
     for ax, metric in zip(axes, figure.y, strict=True):
         ends.append({})
         for number, (level, look) in enumerate(told.items()):
-            of_level = runs[runs[figure.colour] == level]
+            of_level = runs if level is None else runs[runs[figure.colour] == level]
             shift = apart * (number - (abreast - 1) / 2) if abreast > 1 else 0
             groups = [of_level[of_level[x] == place] for place in levels]
             points(ax, np.arange(len(levels)) + shift, groups, metric, look, level, listed)
@@ -124,7 +127,7 @@ def draw_cost(
             groups = [runs[(runs[factors] == arm).all(axis=1)] for _, arm in of_level[factors].iterrows()]
             points(ax, of_level[cost], groups, metric, look, level, joined=len(factors) > 1, along=cost)
         draw_front(ax, arms[arms["front"]], cost, metric)
-        set_cost_axis(ax, cost, arms[cost])
+        set_cost_axis(ax, cost, runs.loc[runs[metric].notna(), cost].dropna())
         behind = behind.merge(
             arms[[*factors, "front"]].rename(columns={"front": f"front_{cost}"}), how="left"
         )
@@ -166,15 +169,16 @@ def set_cost_axis(ax: Axes, cost: str, seen: pd.Series) -> None:
 def names_of_arms(
     planned: PlannedStudy, figure: Figure, arms: pd.DataFrame, cost: str
 ) -> list[tuple[float, float, str, str]]:
-    """The levels of the other factors, of the only one there is, at each arm's point in its colour; in grey at the
-    highest for arms of equal cost."""
+    """The levels of the other factors, or of the only one there is, at each arm's point in its colour; not for an arm
+    that its colour alone tells."""
     told = looks(planned, figure.colour)
-    others = [name for name in planned.factors if name != figure.colour] or [figure.colour]
+    of_colour = Counter(planned.levels(key)[figure.colour] for key in planned.arms)
+    others = [name for name in planned.factors if name != figure.colour]
     named = []
-    for place, equal in arms.groupby(cost):
-        levels = dict.fromkeys(" ".join(map(str, row)) for row in equal[others].to_numpy())
-        colour = told[equal[figure.colour].iloc[0]].colour if len(equal) == 1 else GREY
-        named.append((place, equal[figure.y[0]].max(), " / ".join(levels), colour))
+    for _, arm in arms.iterrows():
+        if not others or of_colour[arm[figure.colour]] > 1:
+            name = " ".join(str(arm[other]) for other in others or [figure.colour])
+            named.append((arm[cost], arm[figure.y[0]], name, told[arm[figure.colour]].colour))
     return named
 
 

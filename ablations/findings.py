@@ -8,55 +8,116 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.config import Claim, Scalar, label, named, words
+from ablations.config import Claim, Levels, listed, listing, named, words
 from ablations.plan import Plan, PlannedStudy
-from ablations.statistics import MOST_SEEDS, listed_arms, missing
+from ablations.statistics import MOST_SEEDS, NONE, SMALL, family, listed_arms, missing
 
 
-def sentence(claim: Claim, row: Mapping[str, Any], effect: str) -> str:
+def sentence(planned: PlannedStudy, claim: Claim, row: Mapping[str, Any]) -> str:
     """A verdict in words, with its numbers."""
     if row["verdict"] == "not tested":
         return f"Not tested: {row['reason']}."
     name, _ = named(claim.metric)
     return (
         f"{row['verdict'].capitalize()}.{undecided(claim, row)} {name.capitalize()}: "
-        f"{compared(claim, row, effect)}, {tested(row)}; the smallest difference that matters was set to "
-        f"{smallest(claim)}).{divergence(claim, row)} Published: {claim.in_print} [@{claim.source}]."
+        f"{compared(planned, claim, row)}{tested(claim, row)}; {what_matters(claim)}).{divergence(claim, row)} "
+        f"Published: {claim.in_print} [@{claim.source}]."
     )
 
 
-def compared(claim: Claim, row: Mapping[str, Any], effect: str) -> str:
-    """The numbers that a claim compares, with its effect, up to where p follows."""
+def compared(planned: PlannedStudy, claim: Claim, row: Mapping[str, Any]) -> str:
+    """The numbers that a claim compares, with its effect, up to where its test follows."""
     if claim.kind == "crossover":
         first, second = (
-            f"{change(claim.metric, row[column])} at {level_in_words(claim.factor, level)}"
+            f"{change(claim.metric, row[column])} at {in_words(planned, {claim.factor: level})}"
             for column, level in zip(("effect_first", "effect_second"), claim.at, strict=True)
         )
-        return f"difference {first} and {second} (the one minus the other {effect}"
+        arm, than = told_apart(planned, claim)
+        return f"{arm} minus {than} is {first} and {second} ("
+    effect = effect_with_interval(claim, row)
     arm, than = (value(claim.metric, row[side]) for side in ("mean_arm", "mean_than"))
-    if claim.kind == "fails":
-        return f"{arm} against a threshold of {than} (difference {effect}"
     if claim.kind == "trend":
-        return f"{than} at the first and {arm} at the last level (change along the straight line over the levels {effect}"
-    return f"{arm} against {than} (difference {effect}"
+        levels = [planned.levels(key)[claim.factor] for key in planned.select(claim.arm)]
+        first, last = (in_words(planned, {claim.factor: level}) for level in (levels[0], levels[-1]))
+        return f"{than} at {first} and {arm} at {last} (change along the straight line over the levels {effect}, "
+    of_arm, of_than = (f" ({side})" if side else "" for side in told_apart(planned, claim))
+    threshold = "a threshold of " if claim.kind == "fails" else ""
+    return f"{arm}{of_arm} against {threshold}{than}{of_than} (difference {effect}, "
 
 
-def level_in_words(factor: str, level: Scalar) -> str:
-    """A level of a factor, or where in the suite's order it stands."""
-    place = label(level)
-    return f"the {place} {words(factor)}" if place in ("first", "last") else f"{words(factor)} {place}"
+def told_apart(planned: PlannedStudy, claim: Claim) -> list[str]:
+    """The two sides of a claim in words: the factors in which they differ, and those whose level is the suite's first
+    or last."""
+    pair = [claim.arm, claim.than or {}]
+    told = [
+        factor
+        for factor in planned.factors
+        if not alike(planned, factor, *pair) or any(of_the_suite(side.get(factor, [])) for side in pair)
+    ]
+    return [in_words(planned, {factor: side[factor] for factor in told if factor in side}) for side in pair]
 
 
-def tested(row: Mapping[str, Any]) -> str:
+def alike(planned: PlannedStudy, factor: str, arm: Mapping[str, Levels], than: Mapping[str, Levels]) -> bool:
+    """Whether both sides have the same levels of a factor, or leave it open."""
+    levels = [
+        planned.known_levels(factor, listed(side[factor])) if factor in side else None for side in (arm, than)
+    ]
+    return levels[0] == levels[1]
+
+
+def of_the_suite(levels: Levels) -> bool:
+    """Whether a suite says what these levels are."""
+    return not {"first", "last"}.isdisjoint(map(str, listed(levels)))
+
+
+def in_words(planned: PlannedStudy, levels: Mapping[str, Levels]) -> str:
+    """Levels by the names that they have in the suite: `shortcut none, depth 20 and 56`."""
+    told = []
+    for factor, values in levels.items():
+        known = planned.known_levels(factor, listed(values))
+        names = [level.label for level in planned.factors[factor].levels if level.label in known]
+        told.append(f"{words(factor)} {listing(names)}")
+    return ", ".join(told)
+
+
+def tested(claim: Claim, row: Mapping[str, Any]) -> str:
     """How a claim was tested, with what came out."""
     if row["method"] == "exact":
         return "the same for every seed"
     together = row["correlation"]
     return (
-        f"{row['method']}: p {p_in_words(row['p'])}, adjusted p {p_in_words(row['p_adjusted'])}, "
-        f"n = {numbers_of_runs(row, ' and ')}"
-        + ("" if math.isnan(together) else f", correlation over seeds {together:.2f}")
+        f"{row['method']}: p {p_in_words(row['p'])} against {hypothesis(claim, row['against'])}, adjusted p "
+        f"{p_in_words(row['p_adjusted'])}, n = {numbers_of_runs(row, ' and ')}"
+        + ("" if math.isnan(together) else f", correlation over seeds {with_minus(f'{together:.2f}')}")
     )
+
+
+def hypothesis(claim: Claim, against: str) -> str:
+    """What a p value is against, with the margin in it."""
+    crossover = claim.kind == "crossover"
+    if against == NONE or (against == SMALL and not claim.margin):
+        return f"no effect{' at one of the levels' if crossover else ''}"
+    if against == SMALL:
+        return f"an effect of less than {smallest(claim)}"
+    told = (
+        f"{'effects' if crossover else 'an effect'} of {smallest(claim)} or more"
+        if claim.margin
+        else "any effect"
+    )
+    return f"{told}{' at both levels' if crossover else ''}"
+
+
+def what_matters(claim: Claim) -> str:
+    """The smallest difference that matters to a claim, in words."""
+    if not claim.margin:
+        return "any difference matters"
+    return f"the smallest difference that matters was set to {smallest(claim)}"
+
+
+def adjusted_over(plan: Plan, name: str) -> str:
+    """The claims that the p values of a report are adjusted over, in words."""
+    count, whole = family(plan, name), plan.family(name) == plan.family("report")
+    return f"the {count} claims {'that the suite' if whole else 'that this study'} tests"
 
 
 def undecided(claim: Claim, row: Mapping[str, Any]) -> str:
@@ -64,11 +125,17 @@ def undecided(claim: Claim, row: Mapping[str, Any]) -> str:
     if row["verdict"] != "inconclusive":
         return ""
     enough = f"more than {MOST_SEEDS:,}" if math.isnan(row["seeds_needed"]) else f"{row['seeds_needed']:.0f}"
+    settle = f"{enough} seeds an arm would settle it if it is as large as seen."
+    if claim.of_absence:
+        return (
+            f" At the level of this report the difference cannot be told from the smallest that matters: one of "
+            f"{change(claim.metric, row['detectable'], sign='')} more or less than that would have been, with "
+            f"probability 80 %, and {settle}"
+        )
     subject = "the less clear of the two differences" if claim.kind == "crossover" else "the difference"
     return (
         f" At the level of this report {subject} does not stand out from the spread between seeds: one of "
-        f"{change(claim.metric, row['detectable'], sign='')} would have been found with probability 80 %, and {enough} "
-        "seeds an arm would settle it if it is as large as seen."
+        f"{change(claim.metric, row['detectable'], sign='')} would have been found with probability 80 %, and {settle}"
     )
 
 
@@ -116,9 +183,11 @@ def missing_runs(plan: Plan, planned: PlannedStudy, runs: pd.DataFrame) -> str:
 
 
 def effect_with_interval(claim: Claim, row: Mapping[str, Any]) -> str:
-    """The effect with its 95 % interval; a dash where the claim was not tested."""
+    """The effect with its 95 % interval, of a crossover both differences; a dash where the claim was not tested."""
     if row["verdict"] == "not tested":
         return "–"
+    if claim.kind == "crossover":
+        return " and ".join(change(claim.metric, row[column]) for column in ("effect_first", "effect_second"))
     effect = change(claim.metric, row["effect"])
     if row["method"] == "exact":
         return effect
@@ -127,8 +196,8 @@ def effect_with_interval(claim: Claim, row: Mapping[str, Any]) -> str:
 
 
 def smallest(claim: Claim) -> str:
-    """The smallest difference that matters to a claim."""
-    return f"{claim.margin:g} {unit_of_change(claim.metric)}".rstrip()
+    """The smallest difference that matters to a claim; `any` of a margin of 0."""
+    return f"{claim.margin:g} {unit_of_change(claim.metric)}".rstrip() if claim.margin else "any"
 
 
 def value(metric: str, number: float) -> str:
@@ -149,8 +218,13 @@ def unit_of_change(metric: str) -> str:
 def numeral(metric: str, number: float, sign: str = "") -> str:
     """A number as printed: percentages with two decimals, others with three digits, or all before the point."""
     if in_percent(metric):
-        return f"{number:{sign}.2f}"
-    return f"{number:{sign},.0f}" if abs(number) >= 100 else f"{number:{sign}.3g}"
+        return with_minus(f"{number:{sign}.2f}")
+    return with_minus(f"{number:{sign},.0f}" if abs(number) >= 100 else f"{number:{sign}.3g}")
+
+
+def with_minus(number: str) -> str:
+    """A number with a minus for the hyphen before it."""
+    return f"−{number[1:]}" if number.startswith("-") else number
 
 
 def in_percent(metric: str) -> bool:

@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ablations import layout
-from ablations.collect import read_table, write_table
+from ablations.collect import write_table
 from ablations.config import Claim, words
 from ablations.findings import in_percent
 from ablations.plan import Plan
-from ablations.plotting import GREY, HALO, STYLE
+from ablations.plotting import GREY, STYLE
 
 # Colour and marker of a verdict: told apart without colour as well.
 VERDICTS = {
@@ -24,13 +23,13 @@ VERDICTS = {
     "refuted": {"color": "#D55E00", "marker": "X"},
     "inconclusive": {"color": GREY, "marker": "D", "markerfacecolor": "white"},
 }
-LETTERS = 30  # of a name, in a line
+LETTERS = 36  # of a name, in a line
 ROW = 0.2  # inches that a line of text takes
 
 
-def draw_headline(plan: Plan, name: str, path: Path) -> None:
+def draw_headline(plan: Plan, verdicts: pd.DataFrame, path: Path) -> None:
     """Draw the verdicts of a report, with the numbers as CSV beside it. Without claims there is nothing to draw."""
-    table = in_claimed_direction(plan, read_table(layout.verdicts(plan.suite_name, name)))
+    table = in_claimed_direction(plan, verdicts)
     if table.empty:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,28 +68,22 @@ def sign(claim: Claim) -> int:
 
 
 def draw_verdicts(plan: Plan, table: pd.DataFrame) -> None:
-    """A row a claim below the title of its study: its effect with the interval, on the margin as a grey bar."""
-    height = sum(map(room, table["claim"])) + ROW * table["study"].nunique()
+    """A row a claim, of several studies below their titles: its effect with the interval, on the margin as a grey
+    bar."""
+    titled = ROW if table["study"].nunique() > 1 else 0
+    height = sum(map(room, table["claim"])) + titled * table["study"].nunique()
     _, ax = plt.subplots(figsize=(5.6, height + 0.9))
     ax.set_xscale("symlog", linthresh=1)
     place, names = 0.0, {}
     for study, claims in table.groupby("study", sort=False):
-        title = ax.annotate(
-            plan.study(study).study.title,
-            (0.01, place + ROW / 2),
-            xycoords=("figure fraction", "data"),
-            va="center",
-            fontsize=8,
-            fontweight="bold",
-            bbox=HALO,
-        )
-        title.set_in_layout(False)  # it may reach into the axes, where its row is empty
-        place += ROW
+        if titled:
+            draw_title(ax, place, plan.study(study).study.title)
+            place += titled
         for row in claims.to_dict("records"):
             names[place + room(row["claim"]) / 2] = in_lines(row["claim"])
             draw_claim(ax, place + room(row["claim"]) / 2, row)
             place += room(row["claim"])
-    ax.axvline(0, color="black", linewidth=0.8)
+    ax.axvline(0, color="black", linewidth=0.8, zorder=1.2)
     ax.set_yticks(list(names), list(names.values()), fontsize=8)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
@@ -105,6 +98,15 @@ def draw_verdicts(plan: Plan, table: pd.DataFrame) -> None:
     for verdict, look in VERDICTS.items():
         ax.plot([], [], linestyle="", markersize=5, label=verdict, **look)
     ax.figure.legend(loc="outside upper center", ncols=3)
+
+
+def draw_title(ax: Axes, place: float, title: str) -> None:
+    """The title of a study, in a row of its own that no line crosses."""
+    above_lines = {"zorder": 1.8, "clip_on": False}
+    ax.axhspan(place, place + ROW, color="white", linewidth=0, **above_lines)
+    style = {"va": "center", "fontsize": 8, "fontweight": "bold"}
+    name = ax.annotate(title, (0.01, place + ROW / 2), xycoords=("figure fraction", "data"), **style)
+    name.set_in_layout(False)  # it may reach into the axes
 
 
 def draw_claim(ax: Axes, place: float, row: dict) -> None:

@@ -1,22 +1,21 @@
-"""What diagnostics measure, and what their tables say: titles, axes, sentences with numbers. No torch.
+"""What diagnostics measure: titles, axes, what sums a panel up, what is published of it. No torch.
 
 A table of a diagnostic has a row a point: the levels of the arm, `seed`, `status` of the run, `panel`, `position`
 along the panel's axis (of two axes, `across` too) and `value`; a trained network that diverged has one row a panel,
-without position and value.
+without position and value. `ablations.mechanism_findings` turns it into sentences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import isnan, nan
+from dataclasses import dataclass, field
+from math import inf, isnan, log, nan
 
 import numpy as np
 import pandas as pd
 
 from ablations import layout
 from ablations.collect import read_table
-from ablations.config import words
 from ablations.plan import PlannedStudy
 
 INITIAL = "at initialisation"  # the panel of networks with the weights that training begins with
@@ -24,7 +23,6 @@ ANY = "whatever the weights"
 TRAINED = "trained"
 DELETED, SEVERAL, SWAPPED = "a block deleted", "blocks deleted at random", "a block swapped with the next"
 GAIN_INITIAL, GAIN_TRAINED = "blocks at initialisation", "blocks, trained"
-UNCERTAINTY = "dropping while testing"
 FIRST, LAST, RATE = "first layer", "last layer", "rate of the gradient"
 RANGE, SMOOTHNESS = "variation of the loss", "smoothness"
 FIRST_BLOCK, MIDDLE_BLOCK, LAST_BLOCK = "first block", "middle block", "last block"
@@ -32,15 +30,43 @@ MOMENTS_OF = (FIRST_BLOCK, MIDDLE_BLOCK, LAST_BLOCK)
 MEAN, DEVIATION = "mean, {}", "deviation, {}"
 
 
+# From the points of an arm in a panel, and their curve (the middle of the runs at each position): words, or a number.
+Tell = Callable[[pd.DataFrame, pd.Series], str]
+Number = Callable[[pd.DataFrame, pd.Series], float]
+
+
+def height(points: pd.DataFrame, curve: pd.Series) -> float:
+    """How high a curve lies: its median."""
+    return float(curve.median())
+
+
 @dataclass(frozen=True)
 class Row:
     """Panels beside each other: `value` names the vertical axis that they share, `panels` the horizontal one of each;
-    `tell` turns the points of an arm in a panel into words."""
+    `tell` turns the points of an arm in a panel into words; of many arms, those where `by` is lowest and highest are
+    told. The middle of runs is their mean, on a logarithmic axis, where the highest would outweigh all others, their
+    median."""
 
     value: str
     panels: dict[str, str]
-    tell: Callable[[pd.DataFrame], str]
+    tell: Tell
     logarithmic: bool = False
+    by: Number = height
+
+    def curve(self, points: pd.DataFrame) -> pd.Series:
+        """The middle of the runs at each position."""
+        values = points.groupby("position")["value"]
+        return values.median() if self.logarithmic else values.mean()
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that sums up an arm in a panel; `away` says how far it is from where published work wants it."""
+
+    panel: str
+    name: str  # in words
+    of: Number
+    away: Callable[[float], float] = float
 
 
 @dataclass(frozen=True)
@@ -50,10 +76,15 @@ class Mechanism:
     title: str
     rows: tuple[Row, ...]
     method: str  # Markdown: what is measured, and its source
+    measures: tuple[Measure, ...]  # what captions and conclusions are about
+    # What is said of arms with a trait (of `ablations.mechanism_findings.TRAITS`), beside arms without it; of
+    # "chance", of every arm beside guessing.
+    published: dict[str, str] = field(default_factory=dict)
     place: tuple[str, ...] = ("position",)  # the columns that say where a value was taken
-    seeds: int | None = None  # only so many of an arm are measured, the first
-    # What the figure's marks are, for its caption; n counts seeds.
-    shown: str = "n = {n} seeds an arm; thin lines are runs, thick lines their means"
+    seeds: int | None = None  # only so many of an arm are measured, the first, to save time
+    counted: bool = False  # follows from the networks' definition: no seeds, nothing to find out
+    shown: str = ""  # what the figure's marks are, beside lines of runs and their middles
+    lines: bool = True  # whether there are such lines
     lacking: str = "none of these runs is finished"  # why the table may be empty
 
     @property
@@ -73,48 +104,42 @@ def drawable(table: pd.DataFrame) -> bool:
     return bool(table["value"].notna().any())
 
 
-MOST_TOLD = 10  # findings in a paragraph; the table beside the figure has all
-
-
-def paragraph(planned: PlannedStudy, name: str, table: pd.DataFrame) -> str:
-    """What was measured, and the numbers found: means over seeds, by panel and level of the colour's factor; of many
-    those of the first panels, so that it can be read."""
-    mechanism, asked = MECHANISMS[name], planned.study.diagnostics[name]
-    found, told_before = [], 0
-    for panel, row in mechanism.panels.items():
-        of_panel = table[table["panel"] == panel]
-        told = []
-        for level in (each.label for each in planned.factors[asked.colour].levels):
-            points = of_panel[of_panel[asked.colour] == level]
-            if points["value"].notna().any():
-                told.append(f"*{level}* {row.tell(points.dropna(subset='value'))}")
-        if told and told_before and told_before + len(told) > MOST_TOLD:
-            break
-        told_before += len(told)
-        if told:
-            found.append(f"{panel[0].upper()}{panel[1:]}, by {words(asked.colour)}: {'; '.join(told)}.")
-    diverged = table[table["status"] == "diverged"][[*planned.factors, "seed"]].drop_duplicates()
-    if len(diverged):
-        arms = ", ".join(
-            f"{level} ({count})" for level, count in diverged[asked.colour].value_counts().items()
-        )
-        found.append(f"Runs that diverged have no trained network to measure: {arms}.")
-    return " ".join([mechanism.method, *found])
-
-
 def number(value: float) -> str:
     """A number as printed, to three digits."""
     rounded = f"{value:.3g}"
     return f"{float(rounded):,.0f}" if abs(value) >= 1000 else rounded
 
 
+def of_runs(points: pd.DataFrame, measure: Callable[[pd.DataFrame], float]) -> list[float]:
+    """A measure of each run, of those where there is one."""
+    return [value for _, run in points.groupby("seed") if not isnan(value := measure(run))]
+
+
+def over_runs(measure: Callable[[pd.DataFrame], float]) -> Number:
+    """The mean over runs of a measure; NaN where no run has one."""
+
+    def mean(points: pd.DataFrame, curve: pd.Series) -> float:
+        values = of_runs(points, measure)
+        return float(np.mean(values)) if values else nan
+
+    return mean
+
+
 def by_run(points: pd.DataFrame, measure: Callable[[pd.DataFrame], float]) -> str:
     """Mean and range over runs of a measure, of those where there is one."""
-    values = [value for _, run in points.groupby("seed") if not isnan(value := measure(run))]
+    values = of_runs(points, measure)
     if not values:
         return "undefined"
     spread = f" ({number(min(values))} to {number(max(values))})" if len(values) > 1 else ""
     return f"{number(float(np.mean(values)))}{spread}"
+
+
+def from_one(rate: float) -> float:
+    """How far a rate is from 1, up or down."""
+    return abs(log(rate)) if rate > 0 else inf
+
+
+# ------------------------------------------------------------------------------------------ gradients
 
 
 def rate(run: pd.DataFrame) -> float:
@@ -126,7 +151,7 @@ def rate(run: pd.DataFrame) -> float:
     return float(np.exp(-np.polyfit(seen["position"], np.log(seen["value"]), 1)[0]))
 
 
-def tell_gradients(points: pd.DataFrame) -> str:
+def tell_gradients(points: pd.DataFrame, curve: pd.Series) -> str:
     return f"$\\lambda$ {by_run(points, rate)}"
 
 
@@ -135,25 +160,82 @@ def gain(run: pd.DataFrame) -> float:
     return float(np.exp(np.log(run["value"]).mean())) if (run["value"] > 0).all() else 0.0
 
 
-def tell_gains(points: pd.DataFrame) -> str:
+def tell_gains(points: pd.DataFrame, curve: pd.Series) -> str:
     return f"$\\lambda_J$ {by_run(points, gain)}"
 
 
-def tell_course(points: pd.DataFrame) -> str:
-    """The mean over runs before the first and after the last epoch, and the highest where that is between."""
-    means = points.groupby("position")["value"].mean()
-    ends = f"{number(means.iloc[0])} at first, {number(means.iloc[-1])} after epoch {means.index[-1]:g}"
-    between = means.max() > max(means.iloc[0], means.iloc[-1])
-    return ends + (f", {number(means.max())} after epoch {means.idxmax():g}" if between else "")
+def as_by_gain(gradients: pd.DataFrame, gains: pd.DataFrame) -> pd.Series:
+    """By layer l of an arm, C lambda_J^(L - l): its gradient if, from the last layer L on, where it is C (the median
+    of runs), each layer changed it by the mean gain of the blocks. Empty where either is missing."""
+    if gradients.empty or gains.empty:
+        return pd.Series(dtype=float)
+    layers = np.sort(gradients["position"].unique())
+    last = gradients[gradients["position"] == layers[-1]]["value"].median()
+    return pd.Series(last * over_runs(gain)(gains, gains["value"]) ** (layers[-1] - layers), index=layers)
 
 
-def tell_moments(points: pd.DataFrame) -> str:
-    """The mean over runs before the first and after the last epoch."""
-    means = points.groupby("position")["value"].mean().round(2) + 0.0  # no -0
-    return f"{means.iloc[0]:.2f} at first, {means.iloc[-1]:.2f} after epoch {means.index[-1]:g}"
+def tell_correlation(points: pd.DataFrame, curve: pd.Series) -> str:
+    return (
+        f"{number(curve.iloc[1])} at {curve.index[1]:.2g} of the way, {number(curve.iloc[-1])} at half of it"
+    )
 
 
-def tell_uncertainty(points: pd.DataFrame) -> str:
+def nearest(points: pd.DataFrame, curve: pd.Series) -> float:
+    """At the smallest distance above 0."""
+    return float(curve.iloc[1])
+
+
+# ------------------------------------------------------------------------------------------ courses and blocks
+
+
+def at_first(points: pd.DataFrame, curve: pd.Series) -> float:
+    """Of the first epoch looked at, or block."""
+    return float(curve.iloc[0])
+
+
+def at_last(points: pd.DataFrame, curve: pd.Series) -> float:
+    """Of the last epoch looked at, or block."""
+    return float(curve.iloc[-1])
+
+
+def furthest_from_one(points: pd.DataFrame, curve: pd.Series) -> float:
+    return max(curve.dropna(), key=from_one, default=nan)
+
+
+def fluctuation(points: pd.DataFrame, curve: pd.Series) -> float:
+    """The highest of a curve over the lowest."""
+    return float(curve.max() / curve.min()) if curve.min() > 0 else inf
+
+
+def mean_height(points: pd.DataFrame, curve: pd.Series) -> float:
+    return float(curve.mean())
+
+
+def tell_course(points: pd.DataFrame, curve: pd.Series) -> str:
+    """Before the first and after the last epoch, and the highest where that is between."""
+    ends = f"{number(curve.iloc[0])} at first, {number(curve.iloc[-1])} after epoch {curve.index[-1]:g}"
+    between = curve.max() > max(curve.iloc[0], curve.iloc[-1])
+    return ends + (f", {number(curve.max())} after epoch {curve.idxmax():g}" if between else "")
+
+
+def tell_moments(points: pd.DataFrame, curve: pd.Series) -> str:
+    """Before the first and after the last epoch."""
+    curve = curve.round(2) + 0.0  # no -0
+    return f"{curve.iloc[0]:.2f} at first, {curve.iloc[-1]:.2f} after epoch {curve.index[-1]:g}"
+
+
+def tell_blocks(points: pd.DataFrame, curve: pd.Series) -> str:
+    """Of the first and the last block, and the mean over blocks."""
+    return (
+        f"{number(curve.iloc[0])} in block {curve.index[0]:g}, {number(curve.iloc[-1])} in block "
+        f"{curve.index[-1]:g}, {number(curve.mean())} on average"
+    )
+
+
+# ------------------------------------------------------------------------------------------ uncertainty
+
+
+def tell_uncertainty(points: pd.DataFrame, curve: pd.Series) -> str:
     """Mean entropies of the images classified rightly and wrongly, and how well the entropy tells them apart."""
     wrong = points["value"] > 0
 
@@ -174,54 +256,76 @@ def auroc(run: pd.DataFrame) -> float:
     return float((ranks - count * (count + 1) / 2) / (count * (len(run) - count)))
 
 
-def tell_lesions(points: pd.DataFrame) -> str:
+# ------------------------------------------------------------------------------------------ lesions and paths
+
+
+def tell_lesions(points: pd.DataFrame, curve: pd.Series) -> str:
     """Errors intact and after lesions: the median and the highest over single ones, that of half the blocks."""
-    errors = points.groupby("position")["value"].mean()
-    intact, lesioned = f"{number(errors.iloc[0])} % intact", errors.iloc[1:]
+    intact, lesioned = f"{number(curve.iloc[0])} % intact", curve.iloc[1:]
     if lesioned.empty:
         return intact
     if points["panel"].iloc[0] == SEVERAL:
         half = len(lesioned) // 2
-        return f"{intact}, {number(errors.iloc[half])} % without {half} of {len(lesioned)} blocks"
+        return f"{intact}, {number(curve.iloc[half])} % without {half} of {len(lesioned)} blocks"
     return f"{intact}, {number(lesioned.median())} % in the median, {number(lesioned.max())} % at worst"
 
 
-def tell_lengths(points: pd.DataFrame) -> str:
+def cost_of_lesion(points: pd.DataFrame, curve: pd.Series) -> float:
+    """How much the error rises by a lesion, in the median over those."""
+    return float(curve.iloc[1:].median() - curve.iloc[0])
+
+
+def mean_length(points: pd.DataFrame, curve: pd.Series) -> float:
+    """Of curves in percent, by length."""
+    return float((curve / 100 * curve.index).sum())
+
+
+def tell_lengths(points: pd.DataFrame, curve: pd.Series) -> str:
     """Mean and standard deviation of the lengths."""
-    run = points[points["seed"] == points["seed"].iloc[0]]
-    share = run["value"] / 100
-    mean = (share * run["position"]).sum()
-    deviation = (share * (run["position"] - mean) ** 2).sum() ** 0.5
+    mean = mean_length(points, curve)
+    deviation = (curve / 100 * (curve.index - mean) ** 2).sum() ** 0.5
     return f"{number(mean)} $\\pm$ {number(deviation)} blocks"
 
 
-def tell_correlation(points: pd.DataFrame) -> str:
-    means = points.groupby("position")["value"].mean()
-    return (
-        f"{number(means.iloc[1])} at {means.index[1]:.2g} of the way, {number(means.iloc[-1])} at half of it"
-    )
+# ------------------------------------------------------------------------------------------ landscapes
 
 
-def tell_loss(points: pd.DataFrame) -> str:
+def at_the_ends(points: pd.DataFrame, curve: pd.Series) -> float:
+    """The geometric mean of both ends."""
+    return float(np.sqrt(curve.iloc[0] * curve.iloc[-1]))
+
+
+def tell_loss(points: pd.DataFrame, curve: pd.Series) -> str:
     """The loss of the trained network, and at both ends of the direction."""
-    means = points.groupby("position")["value"].mean()
-    ends = (means.iloc[0] + means.iloc[-1]) / 2
-    return f"{number(means.iloc[len(means) // 2])} at the trained weights, {number(ends)} at a distance of 1"
+    ends = number(at_the_ends(points, curve))
+    return f"{number(curve.iloc[len(curve) // 2])} at the trained weights, {ends} at a distance of 1"
 
 
-def tell_plane(points: pd.DataFrame) -> str:
+def over_plane(points: pd.DataFrame, curve: pd.Series) -> float:
+    return float(points["value"].median())
+
+
+def tell_plane(points: pd.DataFrame, curve: pd.Series) -> str:
     """The loss of the trained network, and the median and the highest over the plane."""
     centre = points[(points["position"] == 0) & (points["across"] == 0)]["value"].iloc[0]
-    median, highest = points["value"].median(), points["value"].max()
+    median, highest = over_plane(points, curve), points["value"].max()
     return (
         f"{number(centre)} at the trained weights, {number(median)} in the median, {number(highest)} at most"
     )
 
 
-def of_blocks(points: pd.DataFrame) -> str:
-    """The mean over blocks, and those of the first and the last."""
-    means = points.groupby("position")["value"].mean()
-    return f"{number(means.mean())} on average, {number(means.iloc[0])} in block {means.index[0]:g}, {number(means.iloc[-1])} in block {means.index[-1]:g}"
+# ------------------------------------------------------------------------------------------ the mechanisms
+
+NEARER_TO_ONE = {
+    "shortcuts": "$\\lambda$ is nearer to 1 with shortcuts [@he2016]",
+    "norm": "$\\lambda$ is nearer to 1 with a norm [@ioffe2015]",
+}
+FLATTER = {"shortcuts": "the loss is flatter around the weights with shortcuts [@li2018]"}
+RUNNING = (
+    "Batch norm takes its running averages, those of the trained weights, everywhere: away from these weights they are no "
+    "longer those of the batch, by which gradients and activations are measured, and part of the rise is theirs. "
+)
+COARSE = "{} cannot show fine ruggedness."
 
 
 MECHANISMS = {
@@ -233,12 +337,14 @@ MECHANISMS = {
                 dict.fromkeys((INITIAL, TRAINED), "layer"),
                 tell_gradients,
                 logarithmic=True,
+                by=over_runs(rate),
             ),
             Row(
                 "gain of a layer",
                 dict.fromkeys((GAIN_INITIAL, GAIN_TRAINED), "block"),
                 tell_gains,
                 logarithmic=True,
+                by=over_runs(gain),
             ),
         ),
         method=(
@@ -246,33 +352,49 @@ MECHANISMS = {
             "validation images, normalised as a batch, nothing dropped [after @glorot2010, section 4.2]. Of "
             "$\\lVert\\partial\\mathcal{L}/\\partial\\mathbf{x}_l\\rVert = C\\lambda^{L-l}$ the rate $\\lambda$ is fitted by "
             "least squares to the logarithms: below 1 gradients vanish on the way back to the first layer, above 1 "
-            "they explode; undefined where gradients are zero. $C\\lambda^L$ bounds the gradient if $\\lambda$ is the largest "
-            "norm of a layer's Jacobian. What the blocks' Jacobians do to a vector like any other is estimated by random "
-            "ones, two a block, that their transposes carry back: the factor by which these change in length, its root "
-            "for each layer of the transform, is the gain of a layer, and $\\lambda_J$ its geometric mean over blocks. "
-            "Where $\\lambda$ is near $\\lambda_J$, the gradient passes like a random vector. Mean over runs and their "
-            "range."
+            "they explode; undefined where gradients are zero. What the blocks' Jacobians do to a vector like any other "
+            "is estimated by random ones, two a block, that their transposes carry back: the factor by which these change "
+            "in length, its root for each layer of the transform, is the gain of a layer, and $\\lambda_J$ its geometric "
+            "mean over blocks. The dashed lines, $C\\lambda_J^{L-l}$ from the last gradient $C$ on, are no fit and no "
+            "bound: they are what the gradient would be if each layer changed it as it changes a random vector. A gradient "
+            "above its line lies along directions that the Jacobians shrink less than others. Mean over runs and their "
+            "range; curves are medians."
         ),
+        measures=(
+            Measure(INITIAL, "$\\lambda$ at initialisation", over_runs(rate), from_one),
+            Measure(TRAINED, "$\\lambda$ of trained networks", over_runs(rate), from_one),
+        ),
+        published=NEARER_TO_ONE,
+        shown="dashed lines continue the last layer's gradient by the blocks' mean gain $\\lambda_J$ a layer",
     ),
     "response-magnitude": Mechanism(
         title="Response of each block",
-        rows=(Row("standard deviation", dict.fromkeys((INITIAL, TRAINED), "block"), of_blocks),),
+        rows=(Row("response / input", dict.fromkeys((INITIAL, TRAINED), "block"), tell_blocks),),
         method=(
             "The standard deviation of the output of each block's transform, before the addition (in a plain network "
-            "before the ReLU), over up to 256 validation images, normalised as a batch [@he2015, section 4.2 and Fig. "
-            "7, there of each layer]: where it is small, a residual block changes its input little. Means over runs."
+            "before the ReLU), over that of the block's input, on up to 256 validation images, normalised as a batch: "
+            "where it is small, a residual block changes its input little [after @he2015, section 4.2 and Fig. 7]. They show "
+            "the standard deviation of each layer's response by itself, which is 1 at initialisation for any transform that "
+            "ends with a norm. Means over runs."
         ),
+        measures=(
+            Measure(INITIAL, "mean ratio over blocks at initialisation", mean_height),
+            Measure(TRAINED, "that of trained networks", mean_height),
+        ),
+        published={"shortcuts": "networks with shortcuts respond less [@he2015]"},
     ),
     "branch-variance": Mechanism(
         title="Blocks near the identity",
-        rows=(Row("variance ratio", {INITIAL: "block"}, of_blocks, logarithmic=True),),
+        rows=(Row("variance ratio", {INITIAL: "block"}, tell_blocks, logarithmic=True),),
         method=(
             "The variance of what each block's transform adds, over the variance of what it is added to (over images "
             "and pixels, mean over channels). With batch norm on the transform its variance stays 1 while that of the "
             "shortcut grows by 1 a block, so that deep blocks start near the identity, with a ratio of about 1 in block "
             "number, counted from the last block whose shortcut was normalised too; without a norm both grow together "
-            "[@de2020]. Means over runs."
+            "[@de2020]. Medians over runs."
         ),
+        measures=(Measure(INITIAL, "variance ratio of the last block", at_last),),
+        published={"norm": "deep blocks start nearer to the identity with a norm [@de2020]"},
     ),
     "lesions": Mechanism(
         title="Lesions",
@@ -290,6 +412,14 @@ MECHANISMS = {
             "plain network's blocks that change the shape are not deleted, since nothing else would make their input "
             "fit the next block; only neighbours of equal shape are swapped. Means over runs."
         ),
+        measures=(
+            Measure(
+                DELETED,
+                "rise of the error by deleting a block (median over blocks, in percentage points)",
+                cost_of_lesion,
+            ),
+        ),
+        published={"shortcuts": "deleting a block costs less with shortcuts [@veit2016]"},
     ),
     "path-lengths": Mechanism(
         title="Lengths of paths",
@@ -299,6 +429,10 @@ MECHANISMS = {
             "transform; their lengths are binomial, of $n$ and 1/2; a plain network has one path "
             "[@veit2016, sections 3 and 5]. Mean length and standard deviation."
         ),
+        measures=(Measure(ANY, "mean number of transforms on a path", mean_length),),
+        counted=True,
+        shown="the share of paths of each length, counted from the networks' definition",
+        lines=False,
     ),
     "gradient-correlation": Mechanism(
         title="Shattered gradients",
@@ -312,9 +446,16 @@ MECHANISMS = {
         method=(
             "The cosine of the angle between the gradients of the first logit with respect to the input, at two points "
             "on the straight line from one validation image to another, by their distance; the mean over 4 pairs of "
-            "images and all points at that distance [after @balduzzi2017, where the input has one dimension]. In plain networks gradients are said to turn into white noise with depth, at 0 for the nearest "
-            "neighbours too. Means over runs."
+            "images and all points at that distance [after @balduzzi2017, where the input has one dimension]. In plain "
+            "networks gradients are said to turn into white noise with depth, at 0 for the nearest neighbours too. Means "
+            "over runs."
         ),
+        measures=(
+            Measure(
+                INITIAL, "cosine between nearest points at initialisation", nearest, lambda cosine: -cosine
+            ),
+        ),
+        published={"shortcuts": "gradients at near points stay more alike with shortcuts [@balduzzi2017]"},
     ),
     "loss-curve": Mechanism(
         title="Loss along a random direction",
@@ -323,29 +464,53 @@ MECHANISMS = {
         ),
         method=(
             "The loss on 32 validation images along a random direction, one a seed, each of whose filters has the norm of "
-            "the trained filter; scales, shifts and biases stay [@li2018, section 4]. Means over runs."
+            "the trained filter; scales, shifts and biases stay [@li2018, section 4]. "
+            + RUNNING
+            + "Medians over runs; at "
+            "a distance of 1 the geometric mean of both sides. " + COARSE.format("11 points on a line")
         ),
+        measures=(Measure(TRAINED, "loss in nats at a distance of 1", at_the_ends),),
+        published=FLATTER,
     ),
     "loss-contour": Mechanism(
         title="Loss over a plane of random directions",
-        rows=(Row("loss (nats)", {TRAINED: "distance along one direction"}, tell_plane, logarithmic=True),),
+        rows=(
+            Row(
+                "loss (nats)",
+                {TRAINED: "distance along one direction"},
+                tell_plane,
+                logarithmic=True,
+                by=over_plane,
+            ),
+        ),
         place=("position", "across"),
         seeds=1,
-        shown="the first seed of each arm; contours join weights of equal loss in nats, the same in every panel; the cross "
-        "marks the trained weights",
+        shown="lines join weights of equal loss at the heights marked on the bar, the same in every panel; the cross marks "
+        "the trained weights",
+        lines=False,
         method=(
             "The loss on 32 validation images over the plane through the trained weights along two random directions, "
             "each of whose filters has the norm of the trained filter; scales, shifts and biases stay; of the first "
-            "seed of each arm [@li2018, section 4]. Deep networks without shortcuts are said to have a rugged loss, "
-            "those with them a smooth one."
+            "seed of each arm [@li2018, section 4]. "
+            + RUNNING
+            + "Deep networks without shortcuts are said to have a "
+            "rugged loss, those with them a smooth one. " + COARSE.format("An 11 by 11 grid")
         ),
+        measures=(Measure(TRAINED, "median loss in nats over the plane", over_plane),),
+        published=FLATTER,
     ),
     "dropout-uncertainty": Mechanism(
         title="Uncertainty by dropping while testing",
         seeds=3,
-        rows=(Row("error (%)", {UNCERTAINTY: "fifth of the images, by entropy"}, tell_uncertainty),),
-        shown="n = {n} seeds an arm; thin lines are runs, thick lines their means, of the error in each fifth of up to 256 "
-        "images, the first with the lowest entropy",
+        rows=(
+            Row(
+                "error (%)",
+                {TRAINED: "fifth of the images, by entropy"},
+                tell_uncertainty,
+                by=over_runs(auroc),
+            ),
+        ),
+        shown="a point is the error in a fifth of up to 256 images, the first with the lowest entropy",
         lacking="the networks of these arms drop nothing, or none of their runs is finished",
         method=(
             "Class probabilities of validation images, the mean of 20 passes through the trained network that each drop "
@@ -354,6 +519,8 @@ MECHANISMS = {
             "that a wrong image has the higher entropy of two: 0.5 is chance. Networks that drop nothing are left out. "
             "Mean over runs and their range."
         ),
+        measures=(Measure(TRAINED, "AUROC", over_runs(auroc), lambda area: 0.5 - area),),
+        published={"chance": "the entropy is higher where the network errs [@gal2016]"},
     ),
     "gradient-through-training": Mechanism(
         title="Gradient through training",
@@ -365,8 +532,10 @@ MECHANISMS = {
         method=(
             "The norm of the gradient with respect to the outputs of the first and the last layer, and the rate "
             "$\\lambda$ over all layers, measured as the gradient by layer, at initialisation, after 1, 2, 4, ... epochs, "
-            "and of the trained network [after @glorot2010, section 4.2]. Means over runs."
+            "and of the trained network [after @glorot2010, section 4.2]. Norms are medians over runs, rates means."
         ),
+        measures=(Measure(RATE, "$\\lambda$ where it is furthest from 1", furthest_from_one, from_one),),
+        published=NEARER_TO_ONE,
     ),
     "loss-along-gradient": Mechanism(
         title="Smoothness along the gradient",
@@ -381,9 +550,16 @@ MECHANISMS = {
             "batch. The variation of the loss is its range over these steps and the start; the smoothness is the largest "
             "change of the gradient over the distance moved, $\\max_\\eta\\lVert g(w) - g(w - \\eta g)\\rVert / "
             "\\lVert\\eta g\\rVert$, an estimate from below of the Lipschitz constant of the gradient "
-            "[after @santurkar2018, who find both smaller with batch norm]. Infinite where numbers overflow. Means over "
-            "runs."
+            "[after @santurkar2018, who find both smaller with batch norm]. Infinite where numbers overflow; near 0 also "
+            "in a network that has stopped learning. Medians over runs."
         ),
+        measures=(
+            Measure(SMOOTHNESS, "smoothness at initialisation", at_first),
+            Measure(SMOOTHNESS, "that after the last epoch", at_last),
+            Measure(RANGE, "variation of the loss at initialisation", at_first),
+            Measure(RANGE, "that after the last epoch", at_last),
+        ),
+        published={"norm": "variation and smoothness are lower with a norm [@santurkar2018]"},
     ),
     "activation-moments": Mechanism(
         title="Moments of activations",
@@ -401,5 +577,15 @@ MECHANISMS = {
             "distributions still while the layers before them change, the internal covariate shift [@ioffe2015]; that it "
             "does, or that this is why it helps, has been disputed [@santurkar2018]. Means over runs."
         ),
+        measures=(
+            Measure(
+                DEVIATION.format(FIRST_BLOCK),
+                "largest over smallest standard deviation through training in the first block",
+                fluctuation,
+            ),
+            Measure(DEVIATION.format(MIDDLE_BLOCK), "that in the middle block", fluctuation),
+            Measure(DEVIATION.format(LAST_BLOCK), "that in the last block", fluctuation),
+        ),
+        published={"norm": "the distributions move less with a norm [@ioffe2015]"},
     ),
 }

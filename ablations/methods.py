@@ -32,8 +32,21 @@ def methods(planned: PlannedStudy, runs: pd.DataFrame) -> str:
     return (
         f"Data: {arm.dataset.title}{'; ' + listing(sizes) + ' images' if sizes else ''}. Network: {described(model) or 'that of the arm'}. Recipe: "
         f"{described(recipe)}. Seeds {planned.seeds[0]} to {planned.seeds[-1]} for each of {len(planned.arms)} arms."
-        f"{not_deterministic(planned)}"
+        f"{levels_in_words(planned)}{not_deterministic(planned)}"
     )
+
+
+def levels_in_words(planned: PlannedStudy) -> str:
+    """What the levels set whose names do not say it, in a sentence; empty where all do."""
+    told = []
+    for name, factor in planned.factors.items():
+        if factor.field is None:
+            levels = [
+                f"*{level.label}*: {described({path.partition('.')[2]: value for path, value in level.settings.items()}) or 'as above'}"
+                for level in factor.levels
+            ]
+            told.append(f" Levels of {words(name)}: {'; '.join(levels)}.")
+    return "".join(told)
 
 
 def not_deterministic(planned: PlannedStudy) -> str:
@@ -84,7 +97,7 @@ def plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def threats(reported: Sequence[PlannedStudy], runs: pd.DataFrame, claims: int) -> list[dict[str, str]]:
+def threats(reported: Sequence[PlannedStudy], runs: pd.DataFrame, adjusted_over: str) -> list[dict[str, str]]:
     """What could make the report's conclusions wrong, or wrong elsewhere."""
     arms = [arm for planned in reported for arm in planned.arms.values()]
     datasets = listing([*dict.fromkeys(arm.dataset.title for arm in arms)])
@@ -110,8 +123,8 @@ def threats(reported: Sequence[PlannedStudy], runs: pd.DataFrame, claims: int) -
             "part of the intervals of effects."
         ),
         "Many tests": (
-            f"p values are adjusted over the {claims} claims of this report, and not over other reports on the same "
-            "runs: a study's own report has fewer claims, and therefore smaller p values."
+            f"p values are adjusted over {adjusted_over}. Those that are not in this report, or not trained yet, count "
+            "as not rejected, so that no verdict on a part of them is bolder than in the report of all."
         ),
         "Diverged runs": (
             f"{diverged.sum()} of {len(diverged)} runs diverged and count with the error of guessing."

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ablations.config import listing
 
+NEAR = 50  # seeds an arm that a user might still train
 MOST_CLAIMS = 8  # told of each verdict; Table 1 has them all
 
 
@@ -58,10 +59,15 @@ def undecided(rows: Sequence[Mapping[str, Any]], verdicts: pd.DataFrame) -> str:
         "Inconclusive means that the seeds trained do not tell, not that there is no difference: effects are too "
         "small beside the spread between seeds."
     )
-    if waiting["seeds_needed"].notna().any():
-        nearest = waiting["seeds_needed"].idxmin()
-        statement = rows[verdicts.index.get_loc(nearest)]["statement"].rstrip(".")
+    near = waiting[waiting["seeds_needed"] <= NEAR]
+    if len(near):
+        least = near["seeds_needed"].min()
+        statements = [
+            f"“{rows[verdicts.index.get_loc(index)]['statement'].rstrip('.')}”"
+            for index in near.index[near["seeds_needed"] == least]
+        ]
         sentence += (
-            f" Nearest to a verdict is “{statement}”, with {waiting['seeds_needed'].min():.0f} seeds an arm."
+            f" Nearest to a verdict, for or against, with {least:.0f} seeds an arm if effects are as large as seen: "
+            f"{listing(statements)}."
         )
     return sentence

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from ablations import layout
 from ablations.config import (
     THROUGH_TRAINING,
+    TUNED,
+    Claim,
     Dataset,
     Factor,
     Level,
@@ -28,6 +30,7 @@ from ablations.config import (
     Study,
     Suite,
     label,
+    leave_factors_alone,
     listed,
     parse_factor,
     read_yaml,
@@ -42,8 +45,6 @@ from ablations.schema import Strict, fault, suggestion
 ENGINE_VERSION = 4
 # The same for the preparation of data: its splits, its noise.
 PREPARATION_VERSION = 1
-
-TUNED = "-tuned"  # behind the name of a study: its arms with the settings that its search found
 
 
 def content_id(content: Mapping[str, Any]) -> str:
@@ -281,6 +282,14 @@ class Plan:
         """The studies of a report: all that the suite lists for `report`, one for a study's own name."""
         return [self.study(study) for study in (self.listed if name == "report" else [name])]
 
+    def family(self, name: str) -> list[Claim]:
+        """The claims that the p values of a report are adjusted over: those of the suite's own report, in the reports
+        of its studies too, tuned or not, so that the same runs get no bolder verdict there. A study that the suite
+        does not report has its own."""
+        study = name.removesuffix(TUNED)
+        studies = self.listed if name == "report" or study in self.listed else [study]
+        return [claim for each in studies for claim in self.study(each).study.claims.values()]
+
 
 def cut(arm: Arm, seeds: list[int], size: int | None, snapshots: bool) -> Iterator[Job]:
     """An arm's seeds in jobs of `size`; all in one where it is None."""
@@ -352,16 +361,26 @@ def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
     target = suite.target_error
     if special and special.target_error is not None:  # 0 is a target too
         target = special.target_error
-    search = merged(study.search, suite.search, special.search if special else SearchInSuite())
+    try:
+        search = merged(study.search, suite.search, special.search if special else SearchInSuite())
+        if search:
+            leave_factors_alone(search, factors)
+    except ValueError as error:
+        raise UserError(f"{library.path('studies', name)} in {where}: {error}") from None
     return PlannedStudy(name, study, factors, arms, tuple(range(seeds)), target, search)
 
 
-def merged(search: Search | None, *changes: SearchInSuite) -> Search | None:
-    """A study's search as a suite runs it: later changes win, the space by field."""
-    for change in changes if search else ():
-        space = {**search.space, **change.space}
-        search = search.model_copy(update={**set_fields(change), "space": space})
-    return search
+def merged(search: Search | None, every: SearchInSuite, special: SearchInSuite) -> Search | None:
+    """A study's search as a suite runs it: what the suite says of every study wins over the study's own, and what it
+    says of this one over both; the space by field. ValueError where they do not go together."""
+    if search is None and not special.model_fields_set:
+        return None
+    layers = [search, every, special] if search else [every, special]
+    given = {name: getattr(layer, name) for layer in layers for name in layer.model_fields_set}
+    space = {path: dimension for layer in layers for path, dimension in layer.space.items()}
+    if not space:
+        raise ValueError("the study has no `search`; give it a `space`")
+    return settle(Search, {**given, "space": space}, "search")
 
 
 def retuned(arm: Arm, settings: Mapping[str, Scalar]) -> Arm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import matplotlib
 
@@ -14,7 +15,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
 from ablations.config import METRICS, label, words
@@ -74,6 +74,9 @@ def looks(planned: PlannedStudy, factor: str) -> dict[str, Look]:
     return {level: told.get(level, Look(ABSENT)) for level in shown}
 
 
+NEUTRAL = Look(GREY, "|")  # of levels told apart by their places alone; a stroke is the mean
+
+
 def scale(factor: str, values: list[float]) -> list[Look]:
     """From light to dark in the order of the numbers; for a factor of ENDS by their logarithm, so that a number looks
     the same in every study."""
@@ -107,7 +110,7 @@ def points(
     groups: list[pd.DataFrame],
     metric: str,
     look: Look,
-    name: str,
+    name: str | None,
     listed: bool = False,
     joined: bool = True,
     along: str | None = None,
@@ -115,22 +118,24 @@ def points(
     """Every run of a group a dot, the means joined by a line where `joined`, their 95 % intervals as bars (none for
     a single run). `listed`: the places are on the vertical axis, and the means, of words, are not joined. `along`: the
     column with a place of their own for the dots."""
+    dot = "o" if look == NEUTRAL else look.marker
     dots = {"color": look.colour, "markersize": 3.5, "alpha": 0.4, "markeredgewidth": 0}
     means = []
     for place, group in zip(places, groups, strict=True):
         measured = group.dropna(subset=metric)
         values = measured[metric].to_numpy(float)
         across = np.full(len(values), place) if along is None else measured[along]
-        ax.plot(*((values, across) if listed else (across, values)), look.marker, **dots)
+        ax.plot(*((values, across) if listed else (across, values)), dot, **dots)
         if len(values):
             means.append((place, *mean_interval(values, resolution(group, metric))))
     place, centre, low, high = np.array(means).T if means else np.empty((4, 0))
     half = np.nan_to_num([centre - low, high - centre])
     bars = {"color": look.colour, "capsize": 2.5, "elinewidth": 0.9, "label": name}
     if listed:
-        ax.errorbar(centre, place, xerr=half, fmt="|", markersize=8, markeredgewidth=1.4, **bars)
+        size = {"markersize": 8, "markeredgewidth": 1.4} if look == NEUTRAL else {"markersize": 5}
+        ax.errorbar(centre, place, xerr=half, fmt=look.marker, **size, **bars)
     else:
-        mark = {"marker": look.marker, "markersize": 4, "linestyle": look.line if joined else ""}
+        mark = {"marker": dot, "markersize": 4, "linestyle": look.line if joined else ""}
         ax.errorbar(place, centre, half, linewidth=1.4, **mark, **bars)
 
 
@@ -182,34 +187,61 @@ def spread_out(heights: np.ndarray, room: float) -> np.ndarray:
     return placed
 
 
-# Behind names, to keep them apart from lines that they cross.
-HALO = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6}
+# Where a name may stand, in points from its own: above, below and beside it, the nearest first.
+OFFSETS = [
+    (side * far, up * far)
+    for far in (4, 6, 8, 11, 14)
+    for side, up in ((-1, 1), (1, 1), (-1, -1), (1, -1), (0, 1.5), (0, -1.5), (1.5, 0), (-1.5, 0))
+]
 
 
 def name_points(
     ax: Axes, names: list[tuple[float, float, str, str]], fontsize: float = 7
 ) -> list[Annotation]:
-    """Names (x, y, text, colour) beside their points, clear of each other and of all named points, within the axes;
+    """Names (x, y, text, colour) beside their points, within the axes, clear of each other and of all that is drawn;
     one that finds no such place is left out."""
     ax.figure.draw_without_rendering()
     within = ax.get_window_extent().padded(-2)
-    marks = ax.transData.transform([(x, y) for x, y, *_ in names]) if names else ()
-    taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in marks]
-    offsets = [(side * far, up * far) for far in (4, 8, 12, 17) for up in (1, -1) for side in (-1, 1)]
-    placed = []
+    drawn, taken, placed = ink(ax), [], []
     for x, y, text, colour in names:
-        for dx, dy in offsets:
-            sides = {"ha": "left" if dx > 0 else "right", "va": "bottom" if dy > 0 else "top"}
-            style = {"fontsize": fontsize, "color": colour, "bbox": HALO}
+        for dx, dy in OFFSETS:
+            sides = {"ha": ("center", "left", "right")[int(np.sign(dx))]}
+            sides["va"] = ("center", "bottom", "top")[int(np.sign(dy))]
+            style = {"fontsize": fontsize, "color": colour}
             name = ax.annotate(text, (x, y), (dx, dy), textcoords="offset points", **sides, **style)
             box = name.get_window_extent()
-            free = not any(box.padded(2).overlaps(other) for other in taken)
-            if free and box.x0 > within.x0 and box.x1 < within.x1 and box.y0 > within.y0:
+            inside = box.x0 > within.x0 and box.x1 < within.x1 and box.y0 > within.y0 and box.y1 < within.y1
+            beside_others = not any(box.padded(3).overlaps(other) for other in taken)
+            if inside and beside_others and not box.padded(2).count_contains(drawn):
                 taken.append(box)
                 placed.append(name)
                 break
             name.remove()
     return placed
+
+
+def ink(ax: Axes) -> np.ndarray:
+    """What is drawn in the axes, in pixels: points along lines and bars, a pixel or two apart, and around marks."""
+    dots, paths = [], []
+    turn = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    around = np.column_stack([np.cos(turn), np.sin(turn)])
+    for line in ax.lines:
+        there = line.get_xydata()
+        there = ax.transData.transform(there[np.isfinite(there).all(axis=1)])
+        if line.get_drawstyle() == "steps-post":
+            there = np.column_stack([there[:, 0].repeat(2)[1:], there[:, 1].repeat(2)[:-1]])
+        if line.get_marker() not in ("None", "", None):
+            radius = (line.get_markersize() + line.get_markeredgewidth()) / 2 * ax.figure.dpi / 72
+            dots += [there, *(there + radius * step for step in around)]
+        if line.get_linestyle() != "None":
+            paths.append(there)
+    for bars in ax.collections:
+        paths += [ax.transData.transform(path.vertices) for path in bars.get_paths()]
+    for path in paths:
+        for start, end in pairwise(path):
+            steps = 1 + int(np.abs(end - start).max())
+            dots.append(np.linspace(start, end, steps + 1))
+    return np.vstack([np.empty((0, 2)), *dots])
 
 
 FRONT = "Pareto front"  # as legends call it

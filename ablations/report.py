@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path, PurePath
 from typing import Any
 
 import jinja2
 import pandas as pd
 
-from ablations import layout
+from ablations import layout, mechanism_findings
 from ablations.captions import caption, headline_caption
 from ablations.collect import read_runs, read_table, write_table
 from ablations.config import TEMPLATES, listing, words
 from ablations.errors import UserError
 from ablations.findings import (
+    adjusted_over,
     effect_with_interval,
     mark,
     missing_runs,
@@ -27,14 +27,12 @@ from ablations.findings import (
     smallest,
 )
 from ablations.headline import draw_headline
-from ablations.mechanisms import MECHANISMS, drawable, paragraph, read_diagnostic
+from ablations.mechanisms import MECHANISMS, drawable, read_diagnostic
 from ablations.methods import environments, methods, threats
 from ablations.opening import opening
 from ablations.plan import TUNED, Plan, PlannedStudy
 from ablations.statistics import (
-    Verdict,
     binomial_interval,
-    judge,
     mean_interval,
     of_arm,
     resolution,
@@ -44,16 +42,9 @@ from ablations.statistics import (
 from ablations.tuning import tuning
 from ablations.tuning_figures import TITLES, captions
 from ablations.typesetting import Typesetter
+from ablations.verdicts import read_verdicts
 
 CLAIMS_ON_A_PAGE = 30  # that the figure of all verdicts takes at full width
-
-
-def write_verdicts(plan: Plan, name: str) -> None:
-    """Judge the claims of a report's studies: results/<suite>/<report>-verdicts.csv."""
-    verdicts = judge((planned, read_runs(plan.suite_name, planned)) for planned in plan.reported(name))
-    columns = [field.name for field in fields(Verdict)]
-    table = pd.DataFrame([vars(verdict) for verdict in verdicts], columns=columns)
-    write_table(table, layout.verdicts(plan.suite_name, name))
 
 
 def write_report(plan: Plan, name: str, form: str = "course", authors: Sequence[str] = ()) -> None:
@@ -85,7 +76,7 @@ def write_report(plan: Plan, name: str, form: str = "course", authors: Sequence[
 def gather(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
     """Everything the template needs; every number from the tables of runs and verdicts. Draws the figure of all
     verdicts into `folder`."""
-    table = read_table(layout.verdicts(plan.suite_name, name))
+    table = read_verdicts(plan, name)
     reported = plan.reported(name)
     tables = {planned.name: read_runs(plan.suite_name, planned) for planned in reported}
     runs = pd.concat([table.assign(study=study) for study, table in tables.items()], ignore_index=True)
@@ -103,12 +94,13 @@ def gather(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
         "subtitle": f"Suite `{plan.suite_name}`: {plan.suite.title}",
         "missing": missing(plan, reported, tables),
         "summary": opening(verdicts, table, runs["run"].nunique(), datasets, seeds),
-        "headline": headline(plan, name, folder, len(verdicts)) if verdicts else None,
+        "headline": headline(plan, table, folder / "figures" / f"{name}-verdicts.svg") if verdicts else None,
         "verdicts": verdicts,
         "studies": studies,
         "seeds": seeds,
         "targets": any(planned.target_error is not None for planned in reported),
-        "threats": threats(reported, runs, len(verdicts)),
+        "threats": threats(reported, runs, adjusted_over(plan, name)),
+        "adjusted_over": adjusted_over(plan, name),
         "environments": environments(runs),
         "repeat_all": train_all(plan, name),
         "repeat_one": f"ablations train {first.name} {levels} --seeds 0 --suite {plan.suite_name}"
@@ -118,15 +110,14 @@ def gather(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def headline(plan: Plan, name: str, folder: Path, claims: int) -> dict[str, Any]:
-    """The figure of all verdicts, drawn into the report's folder; narrower where it would be higher than a page."""
-    path = folder / "figures" / f"{name}-verdicts.svg"
-    draw_headline(plan, name, path)
+def headline(plan: Plan, verdicts: pd.DataFrame, path: Path) -> dict[str, Any]:
+    """The figure of all verdicts, drawn into the folder of figures; narrower where it would be higher than a page."""
+    draw_headline(plan, verdicts, path)
     return {
-        "path": path.relative_to(folder).as_posix(),
-        "caption": headline_caption(plan, name),
+        "path": f"{path.parent.name}/{path.name}",
+        "caption": headline_caption(plan, verdicts),
         "alt": "The effects that the claims are about, with their intervals",
-        "width": min(100, 100 * CLAIMS_ON_A_PAGE // claims),
+        "width": min(100, 100 * CLAIMS_ON_A_PAGE // len(verdicts)),
     }
 
 
@@ -146,20 +137,19 @@ def shown(planned: PlannedStudy, row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table of verdicts, as shown."""
     claim = planned.study.claims[row["claim"]]
     tested = row["verdict"] != "not tested"
-    effect = effect_with_interval(claim, row)
     return {
         "study": row["study"],
         "claim": row["claim"],
         "statement": claim.statement,
         "verdict": row["verdict"],
         "reason": row["reason"] if isinstance(row["reason"], str) else "",
-        "effect": effect,
+        "effect": effect_with_interval(claim, row),
         "margin": smallest(claim),
         "p": p_value(row["p_adjusted"]) if tested and row["method"] != "exact" else "–",
         "n": numbers_of_runs(row, ", ") + mark(row) if tested else "–",
-        "published": claim.published,
+        "published": claim.in_print,
         "source": claim.source,
-        "sentence": sentence(claim, row, effect),
+        "sentence": sentence(planned, claim, row),
     }
 
 
@@ -262,7 +252,7 @@ def diagnostic_context(plan: Plan, planned: PlannedStudy, name: str, figures: Pu
     """What the template needs of a diagnostic; without its table, the command that makes it."""
     mechanism, asked = MECHANISMS[name], planned.study.diagnostics[name]
     try:
-        arms = planned.select(asked.arms)
+        planned.select(asked.arms)
     except UserError as error:
         return {"name": name, "title": mechanism.title, "text": f"Not measured: {error}.", "path": None}
     table = read_diagnostic(plan.suite_name, planned, name)
@@ -277,17 +267,12 @@ def diagnostic_context(plan: Plan, planned: PlannedStudy, name: str, figures: Pu
     if table.empty:
         text = f"Not measured: {mechanism.lacking}."
         return {"name": name, "title": mechanism.title, "text": text, "path": None}
-    levels = planned.levels(next(iter(arms)))
-    at = "".join(f"; {words(factor)} {levels[factor]}" for factor in asked.arms)
-    logarithmic = [panel for panel, row in mechanism.panels.items() if row.logarithmic]
-    zeros = (table["panel"].isin(logarithmic) & (table["value"] == 0)).any()
     return {
         "name": name,
         "title": mechanism.title,
-        "text": paragraph(planned, name, table),
+        "text": mechanism_findings.paragraph(planned, name, table),
         "path": (figures / f"{name}.svg").as_posix() if drawable(table) else None,
-        "caption": f"{mechanism.title}{at}; {mechanism.shown.format(n=table['seed'].nunique())}"
-        f"{'; zeros are off the logarithmic axis' if zeros else ''}.",
+        "caption": mechanism_findings.caption(planned, name, table),
         "wide": len(mechanism.panels) > 1 or len(mechanism.place) > 1,
         "alt": mechanism.title,
     }
@@ -361,7 +346,7 @@ def summary(plan: Plan, name: str) -> str:
     lines = [
         f"Verdicts of suite {plan.suite_name} (effect with its 95 % interval, and the smallest that matters):"
     ]
-    for verdict in read_table(layout.verdicts(plan.suite_name, name)).to_dict("records"):
+    for verdict in read_verdicts(plan, name).to_dict("records"):
         row = shown(plan.study(verdict["study"]), verdict)
         lines.append(f"  {row['verdict']:<12}  {row['effect']:<32}  {row['margin']:<8}  {row['statement']}")
     lines += [

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from ablations.schema import Sequence, Strict, shown
 
@@ -26,6 +26,13 @@ class Range(Strict):
     step: Number | None = None
     when: Condition = {}
 
+    @field_validator("low", "high", "step", mode="before")
+    @classmethod
+    def numbers(cls, value: Any) -> Any:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Number)):
+            raise ValueError("should be a number")
+        return value
+
     @model_validator(mode="after")
     def consistent(self) -> Range:
         if self.low >= self.high:
@@ -38,6 +45,10 @@ class Range(Strict):
             raise ValueError(f"`step` is above 0 and fits between `low` and `high`, found {shown(self.step)}")
         if self.whole and isinstance(self.step, float):
             raise ValueError(f"`step` between whole numbers is one, found {shown(self.step)}")
+        if not self.has(self.high):
+            raise ValueError(
+                f"`high` is `low` and some steps, found {shown(self.low)}, {shown(self.high)} and {shown(self.step)}"
+            )
         return self
 
     def __str__(self) -> str:
@@ -62,9 +73,8 @@ class Range(Strict):
             not isinstance(value, int | float)
             or isinstance(value, bool)
             or not self.low <= value <= self.high
+            or (self.whole and value != round(value))
         ):
-            return False
-        if self.whole and not isinstance(value, int):
             return False
         steps = (value - self.low) / self.step if self.step else 0
         return abs(steps - round(steps)) < 1e-9
@@ -76,9 +86,17 @@ class Choice(Strict):
     choices: Sequence(Scalar)
     when: Condition = {}
 
+    @field_validator("choices", mode="before")
+    @classmethod
+    def scalars(cls, choices: Any) -> Any:
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, Scalar):
+                raise ValueError(f"a value is a number, a word, true or false, found {shown(choice)}")
+        return choices
+
     @model_validator(mode="after")
     def several(self) -> Choice:
-        if len({repr(choice) for choice in self.choices}) < max(2, len(self.choices)):
+        if len(set(self.choices)) < max(2, len(self.choices)):  # 1, 1.0 and true are the same to Optuna
             raise ValueError(f"give two different values or more, found {shown(list(self.choices))}")
         return self
 
@@ -90,21 +108,33 @@ class Choice(Strict):
         """All of its values."""
         return self.choices
 
+    def in_table(self, text: str) -> Scalar | None:
+        """The value that a table has in this form: in a column with empty cells, whole numbers have a point. None for
+        any other text."""
+        numbers = {str(float(each)): each for each in self.choices if isinstance(each, int | float)}
+        return ({str(each): each for each in self.choices} | numbers).get(text)
+
     def has(self, value: Any) -> bool:
         """Whether a value is one of its own."""
-        return any(type(value) is type(choice) and value == choice for choice in self.choices)
+        return any(
+            value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices
+        )
 
 
 Dimension = Range | Choice
 
 
-def parse(raw: Any) -> Any:
-    """The form of a dimension that its YAML has: a list of values is a choice. ValueError for anything else than
-    that and a mapping."""
+def parse(raw: Any, fractions: bool) -> Dimension:
+    """A dimension from its YAML form: a list of values is a choice. `fractions`: of a field that takes them, so that
+    0 to 1 has values in between. ValueError for anything else than a list and a mapping."""
     if isinstance(raw, list):
         return Choice.model_validate({"choices": raw})
     if not isinstance(raw, Mapping):
         raise ValueError(
             f"expected a list of values, or a mapping such as {{low: 0.01, high: 1, log: true}}, found {shown(raw)}"
         )
-    return (Choice if "choices" in raw else Range).model_validate(raw)
+    if "choices" in raw:
+        return Choice.model_validate(raw)
+    if fractions:
+        raw = {key: float(value) if type(value) is int else value for key, value in raw.items()}
+    return Range.model_validate(raw)

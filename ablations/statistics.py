@@ -18,22 +18,24 @@ from scipy import special, stats
 
 from ablations.config import Claim, Levels, Scalar, label, listed, listing, named, words
 from ablations.errors import UserError
-from ablations.plan import PlannedStudy
+from ablations.plan import Plan, PlannedStudy
 
 ALPHA = 0.05
 POWER = 0.8
 MOST_SEEDS = 1000  # an arm, beyond which no number is told
 
-# How a claim of each kind is tested.
+# How claims of each kind are supported, and how refuted.
 METHODS = {
-    "greater": "Welch's t",
-    "less": "Welch's t",
-    "not_greater": "Welch's t, non-inferiority",
-    "equivalent": "Welch's t, two one-sided",
-    "fails": "Student's t",
-    "trend": "Welch's t of a linear contrast",
-    "crossover": "Welch's t, intersection-union",
+    "greater": ("Welch's t", "Welch's t"),
+    "less": ("Welch's t", "Welch's t"),
+    "not_greater": ("Welch's t, non-inferiority", "Welch's t"),
+    "equivalent": ("Welch's t, two one-sided", "Welch's t"),
+    "fails": ("Student's t", "Student's t"),
+    "trend": ("Welch's t of a linear contrast", "Welch's t of a linear contrast"),
+    "crossover": ("Welch's t, intersection-union", "Welch's t, Bonferroni"),
 }
+# What a p value is against: an effect of 0 or less, of the margin or more, of less than the margin.
+NONE, MATTERS, SMALL = "no effect", "an effect that matters", "an effect too small to matter"
 # Metrics that seeds do not change: their claims are settled by comparing numbers, without a test.
 COUNTED = {"macs", "norm_ops", "parameters", "activations"}
 # Metrics of the machine as much as of the arm.
@@ -54,14 +56,16 @@ class Verdict:
     mean(arm) - mean(than); of `fails`, mean(arm) - threshold; of a trend, the change along the straight line from
     the first to the last level; of a crossover, the difference of the differences `effect_first` and `effect_second`.
     `p_for` and `p_against` are two-sided, of the tests that would support and refute the claim; `p` is the one of
-    them that decided, of an inconclusive claim the one that its effect points to, and `p_adjusted` the same adjusted
-    over all claims of the report. `verdict` is supported, refuted, inconclusive, or not tested for the `reason` given.
-    Of all its arms, `runs` of the `planned` runs are there; `diverged` of them diverged, `partly_diverged` in arms
-    of which other runs did not. `correlation` is that of the two arms over their seeds. Of an inconclusive claim,
-    `detectable` is the effect told apart from 0 with probability 0.8 at the strictest level of the report, 0.05 over
-    its number of tested claims, and `seeds_needed` the seeds an arm that would settle the claim with that probability
-    if the effect is as large as seen; NaN where that takes more than 1,000. A claim on numbers that seeds do not
-    change is settled by comparing them: its `method` is exact, its interval the effect, p 0 and in no adjustment."""
+    them that decided, of an inconclusive claim the one that its effect points to, `against` the hypothesis that it
+    is against, `method` its test, and `p_adjusted` the same adjusted over the claims of the suite. `verdict` is
+    supported, refuted, inconclusive, or not tested for the `reason` given. `n_arm` and `n_than` are the runs of its two
+    sides, of a crossover at the level that has fewer. Of all its arms, `runs` of the `planned` runs are there;
+    `diverged` of them diverged, `partly_diverged` in arms of which other runs did not. `correlation` is that of the
+    two arms over their seeds. Of an inconclusive claim, `detectable` is the distance of a true effect from the bound
+    of its test, 0 or the margin, that is found with probability 0.8 at the strictest level, 0.05 over the number of
+    claims adjusted for, and `seeds_needed` the seeds an arm that would settle the claim with that probability if the
+    effect is as large as seen; NaN where that takes more than 1,000. A claim on numbers that seeds do not change is
+    settled by comparing them: its `method` is exact, its interval the effect, p 0 and in no adjustment."""
 
     study: str
     claim: str
@@ -84,6 +88,7 @@ class Verdict:
     p_for: float = math.nan
     p_against: float = math.nan
     p: float = math.nan
+    against: str = ""
     p_adjusted: float = math.nan
     correlation: float = math.nan
     detectable: float = math.nan
@@ -211,7 +216,10 @@ class Comparison:
     @property
     def unsettled(self) -> tuple[Contrast, float]:
         """The contrast that a clear verdict waits for, and its distance from the bound that its test is to reject: 0
-        for an effect that matters, else the margin."""
+        for an effect that matters, else the margin; of a claim of absence always the margin."""
+        if self.claim.of_absence:
+            (only,) = self.aligned
+            return only, abs(float(only.effect) - self.claim.margin)
         if self.matters:
             weakest = max(self.aligned, key=lambda c: c.p_above(0))
             return weakest, float(weakest.effect)
@@ -219,16 +227,24 @@ class Comparison:
         return smallest, self.claim.margin - float(smallest.effect)
 
 
-def judge(reports: Iterable[tuple[PlannedStudy, pd.DataFrame]]) -> list[Verdict]:
-    """A verdict on every claim of a report's studies, its p values adjusted over all of them."""
+def family(plan: Plan, name: str) -> int:
+    """Over how many claims the p values of a report are adjusted: all that the suite tests, whatever is trained of
+    them."""
+    return sum(claim.metric not in COUNTED for claim in plan.family(name))
+
+
+def judge(reports: Iterable[tuple[PlannedStudy, pd.DataFrame]], family: int) -> list[Verdict]:
+    """A verdict on every claim of a report's studies, its p values adjusted over a family of so many claims. Those
+    that are not in this report or could not be tested count as not rejected, with p = 1: tested later or elsewhere,
+    they withdraw no verdict."""
     compared = [
         compare(planned, name, claim, runs)
         for planned, runs in reports
         for name, claim in planned.study.claims.items()
     ]
-    family = [c for c in compared if c.in_family]
-    adjusted = iter(adjust([(c.verdict.p_for, c.verdict.p_against) for c in family]))
-    level = ALPHA / max(1, len(family))
+    tested = [(c.verdict.p_for, c.verdict.p_against) for c in compared if c.in_family]
+    adjusted = iter(adjust(tested + [(1.0, 1.0)] * (family - len(tested))))
+    level = ALPHA / max(1, family)
     verdicts = []
     for c in compared:
         pair = next(adjusted) if c.in_family else (c.verdict.p_for, c.verdict.p_against)
@@ -251,13 +267,13 @@ def compare(planned: PlannedStudy, name: str, claim: Claim, runs: pd.DataFrame) 
     first, second = (float(c.effect) for c in contrasts) if len(contrasts) == 2 else (math.nan, math.nan)
     exact = claim.metric in COUNTED
     low, high = map(float, (shown.effect, shown.effect) if exact else shown.interval)
-    p_for, p_against = p_values(claim, turned)
+    p_for, p_against = map(float, p_values(claim, turned))
     verdict = Verdict(
         study=planned.name,
         claim=name,
         verdict="",
-        method="exact" if exact else METHODS[claim.kind],
-        **sides(claim, weights, samples),
+        method="exact" if exact else "",
+        **sides(claim, differences, samples),
         **counts(planned, arms),
         effect=float(shown.effect),
         low=low,
@@ -365,36 +381,46 @@ def aligned(claim: Claim, contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]
     downwards = claim.kind == "less" or claim.direction == "falls"
     signs = [-1 if downwards else 1]
     if claim.kind == "equivalent":
-        signs = [np.sign(contrasts[0].effect) or 1]
+        signs = [np.where(contrasts[0].effect < 0, -1, 1)]
     elif claim.kind == "crossover":
         signs = [1, -1]
     return tuple(replace(c, effect=sign * c.effect) for c, sign in zip(contrasts, signs, strict=True))
 
 
-def p_values(claim: Claim, turned: Sequence[Contrast]) -> tuple[float, float]:
-    """p of the tests that support and refute a claim. That there is an effect is shown against 0 or less; that there
-    is none that matters, against the margin or more. A crossover needs both of its differences, each at the full
-    level (intersection-union test, Berger 1982), and lacks one where either is excluded (Bonferroni). Numbers that
-    seeds do not change are compared: p is 0 or 1."""
+def p_values(claim: Claim, turned: Sequence[Contrast]) -> tuple[np.ndarray | float, np.ndarray | float]:
+    """p of the tests that support and refute a claim. That there is an effect is supported against 0 or less, and
+    refuted against the margin or more; that there is none that matters is supported against the margin or more, and
+    refuted against less than the margin. A crossover needs both of its differences, each at the full level
+    (intersection-union test, Berger 1982), and lacks one where either is excluded (Bonferroni). Numbers that seeds do
+    not change are compared: p is 0 or 1."""
     if claim.metric in COUNTED:
         effect = min(float(c.effect) for c in turned)
-        there, not_there = float(effect <= 0), float(effect > 0 and effect >= claim.margin)
-    else:
-        there = max(float(c.p_above(0)) for c in turned)
-        not_there = min(1.0, len(turned) * min(float(c.p_below(claim.margin)) for c in turned))
+        matters = effect > 0 and effect >= claim.margin
+        return float(matters == claim.of_absence), float(matters != claim.of_absence)
+    not_there = np.minimum(1.0, len(turned) * np.min([c.p_below(claim.margin) for c in turned], axis=0))
+    there = np.max([c.p_above(claim.margin if claim.of_absence else 0) for c in turned], axis=0)
     return (not_there, there) if claim.of_absence else (there, not_there)
 
 
-def sides(claim: Claim, weights: Mapping[Key, float], samples: Mapping[Key, pd.Series]) -> dict[str, float]:
+def sides(
+    claim: Claim, differences: Sequence[Mapping[Key, float]], samples: Mapping[Key, pd.Series]
+) -> dict[str, float]:
     """Runs and mean of the two sides of a claim, and their correlation over seeds where each is one arm. Of a trend
     they are its last and its first level, of `fails` the second is the threshold, of a crossover there are no means."""
-    arm = [samples[key] for key, weight in weights.items() if weight > 0]
-    than = [samples[key] for key, weight in weights.items() if weight < 0]
+    groups = [
+        [[samples[key] for key, weight in weights.items() if sign * weight > 0] for sign in (1, -1)]
+        for weights in differences
+    ]
     if claim.kind == "trend":
-        than, *_, arm = ([sample] for sample in samples.values())
-    told = {"n_arm": sum(map(len, arm)), "n_than": sum(map(len, than))}
+        first, *_, last = samples.values()
+        groups = [[[last], [first]]]
+    told = {
+        side: min(sum(map(len, pair[place])) for pair in groups)
+        for place, side in enumerate(("n_arm", "n_than"))
+    }
     if claim.kind == "crossover":
         return told
+    ((arm, than),) = groups
     told["mean_arm"] = float(np.mean([sample.mean() for sample in arm]))
     told["mean_than"] = claim.threshold if not than else float(np.mean([sample.mean() for sample in than]))
     if len(arm) == len(than) == 1:
@@ -412,8 +438,8 @@ def correlation(a: pd.Series, b: pd.Series) -> float:
 
 def adjust(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Holm's step-down method (1979) over both tests of every claim, with Shaffer's multipliers (1986): of a
-    claim's two hypotheses, no effect and one of the margin or more, at most one is true, so that of 2 m hypotheses m
-    can be."""
+    claim's two hypotheses, no effect (of absence: less than the margin) and the margin or more, at most one is true, so
+    that of 2 m hypotheses m can be. Where they meet, p values being two-sided leaves half of the level to each."""
     flat = [p for pair in pairs for p in pair]
     adjusted, highest = [0.0] * len(flat), 0.0
     for rank, i in enumerate(sorted(range(len(flat)), key=flat.__getitem__)):
@@ -423,19 +449,21 @@ def adjust(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def decide(c: Comparison, p_for: float, p_against: float, level: float) -> Verdict:
-    """A verdict from adjusted p values. An effect that is there must also reach the margin to matter: to support a
-    claim of an effect, and to refute one of absence. `level` is the strictest of the report."""
+    """A verdict from adjusted p values, with the test that it comes from. `level` is the strictest of the report."""
     absence = c.claim.of_absence
-    supported = p_for < ALPHA and (c.matters or absence)
-    refuted = p_against < ALPHA and (c.matters or not absence)
-    points_for = supported or (not refuted and c.matters != absence)
+    verdict = settled(c, p_for, p_against)
+    points_for = verdict == "supported" or (verdict == "inconclusive" and c.matters != absence)
     decided = replace(
         c.verdict,
-        verdict="supported" if supported else "refuted" if refuted else "inconclusive",
+        verdict=verdict,
         p=c.verdict.p_for if points_for else c.verdict.p_against,
         p_adjusted=p_for if points_for else p_against,
     )
-    if supported or refuted:
+    if c.in_family:
+        method, refuting = METHODS[c.claim.kind]
+        against = (MATTERS if points_for else SMALL) if absence else (NONE if points_for else MATTERS)
+        decided = replace(decided, method=method if points_for else refuting, against=against)
+    if verdict != "inconclusive":
         return decided
     unsettled, distance = c.unsettled
     return replace(
@@ -443,6 +471,13 @@ def decide(c: Comparison, p_for: float, p_against: float, level: float) -> Verdi
         detectable=detectable(unsettled, level),
         seeds_needed=seeds_needed(unsettled, distance, level),
     )
+
+
+def settled(c: Comparison, p_for: float, p_against: float) -> str:
+    """What adjusted p values say of a claim. To support that there is an effect, the one seen must also matter."""
+    if p_for < ALPHA and (c.matters or c.claim.of_absence):
+        return "supported"
+    return "refuted" if p_against < ALPHA else "inconclusive"
 
 
 def of_arm(planned: PlannedStudy, runs: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:

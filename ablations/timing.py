@@ -1,4 +1,4 @@
-"""Where a suite's wall time went: training, the start-up of training jobs, tables and report, scheduling. From the
+"""Where a suite's wall time went: training, the start-up of training jobs, mechanisms, tables and report, scheduling. From the
 benchmark files of Snakemake and the runs' own clocks.
 
 A job counts where it ran last, for it has one benchmark file, and one that failed does not count, for it has none.
@@ -20,6 +20,8 @@ from ablations.files import write_text
 from ablations.plan import Plan
 from ablations.progress import duration
 from ablations.store import Store, table
+
+DIAGNOSE = "diagnose"  # the rule that measures the mechanisms of a study
 
 # Start and end, in seconds since 1970.
 Span = tuple[float, float]
@@ -45,6 +47,11 @@ class TimedJob:
         return length([self.span])
 
     @property
+    def rule(self) -> str:
+        """The rule of Snakemake that it is of."""
+        return self.name.split()[0]
+
+    @property
     def training(self) -> float:
         """Seconds in which it trained at least one run."""
         return length(merged(self.trained))
@@ -65,7 +72,8 @@ def timing(plan: Plan, cores: int | None = None) -> str:
         raise UserError(f"--cores: found {cores}; {most} were in use at a time, give {most} or more")
     parts = split(jobs, cores)
     write_text(layout.timing(plan.suite_name), table(parts))
-    return f"{heading(plan.suite_name, jobs, cores)}\n\n{aligned(parts)}\n\n{remarks(jobs)}"
+    told = "\n".join([remarks(jobs), *mechanisms(plan, jobs)])
+    return f"{heading(plan.suite_name, jobs, cores)}\n\n{aligned(parts)}\n\n{told}"
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -166,17 +174,20 @@ def split(jobs: list[TimedJob], cores: int) -> list[dict[str, Any]]:
     how many runs they trained. Start-up is what a training job does beside training: imports, reading data, writing
     runs. Scheduling is what cores waited while the suite was not finished."""
     training = [job for job in jobs if job.trained is not None]
-    others = [job for job in jobs if job.trained is None]
+    measuring = [job for job in jobs if job.rule == DIAGNOSE]
+    others = [job for job in jobs if job.trained is None and job.rule != DIAGNOSE]
     runs = sum(len(job.trained) for job in training)
     whole = cores * length(invocations(jobs))
     trained_for = sum(job.threads * job.training for job in training)
     startup = sum(job.threads * job.seconds for job in training) - trained_for
+    measured = sum(job.threads * job.seconds for job in measuring)
     tables = sum(job.threads * job.seconds for job in others)
     parts = (
         ("training", trained_for, sum(job.trained != () for job in training), runs),
         ("start-up", startup, len(training), None),
+        ("mechanisms", measured, len(measuring), None),
         ("tables, figures, report", tables, len(others), None),
-        ("scheduling", whole - trained_for - startup - tables, None, None),
+        ("scheduling", whole - trained_for - startup - measured - tables, None, None),
         ("whole", whole, len(jobs), runs),
     )
     return [
@@ -220,3 +231,23 @@ def remarks(jobs: list[TimedJob]) -> str:
     if startups:
         lines.insert(0, f"Start-up of a training job: {mean(startups):.2f} s on average.")
     return "\n".join(lines)
+
+
+def mechanisms(plan: Plan, jobs: list[TimedJob]) -> list[str]:
+    """How long measuring the mechanisms of each study took, beside the training of all its runs, whichever command
+    trained them, by their own clocks; in a sentence, none where nothing was measured."""
+    told = []
+    for job in jobs:
+        rule, _, study = job.name.partition(" ")
+        if rule == DIAGNOSE and study in plan.studies:
+            seconds = training_of(plan, study)
+            share = f" ({100 * job.seconds / seconds:.1f} % of the {seconds:.1f} s)" if seconds else ""
+            told.append(f"{study} {job.seconds:.1f} s{share}")
+    return [f"Mechanisms, beside the training of the study's runs: {', '.join(told)}."] if told else []
+
+
+def training_of(plan: Plan, study: str) -> float:
+    """Seconds that the runs of a study trained, of those arms whose tables are there."""
+    names = [job.name for arm in plan.study(study).arms.values() for job in plan.arm_jobs[arm.id]]
+    tables = [layout.arm_table(plan.suite_name, name) for name in dict.fromkeys(names)]
+    return sum(float(row["seconds"]) for path in tables if path.is_file() for row in read_arm_table(path))

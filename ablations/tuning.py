@@ -13,9 +13,13 @@ from ablations.collect import read_runs, read_table
 from ablations.config import Claim, listing, read_yaml, words
 from ablations.findings import change, effect_with_interval, numeral
 from ablations.plan import TUNED, Plan, PlannedStudy
+from ablations.space import Choice
 from ablations.statistics import contrast, mean_interval, of_arm, resolution
+from ablations.verdicts import read_verdicts
 
 METRIC = "test_error"
+ERROR, RATE = "validation_error", "recipe.learning_rate"
+NEAR = 5.0  # percentage points above an arm's lowest validation error within which a rate works
 CHANGED, KEPT = "changed", "held"
 
 
@@ -29,7 +33,10 @@ def tuning(plan: Plan, tuned: PlannedStudy, runs: pd.DataFrame) -> dict[str, Any
         tuple(arm["levels"].values()): arm for arm in read_yaml(layout.best(plan.suite_name, name))["arms"]
     }
     arms = [
-        arm_row(planned, key, of_arm(planned, own, key), of_arm(tuned, runs, key), found[key])
+        {
+            **arm_row(planned, key, of_arm(planned, own, key), of_arm(tuned, runs, key), found[key]),
+            "works": working_rates(of_arm(planned, trials, key)) if RATE in planned.search.space else None,
+        }
         for key in planned.arms
     ]
     return {
@@ -37,6 +44,7 @@ def tuning(plan: Plan, tuned: PlannedStudy, runs: pd.DataFrame) -> dict[str, Any
         "factors": [words(factor).capitalize() for factor in planned.factors],
         "fields": [field_in_words(path) for path in planned.search.space],
         "arms": arms,
+        "near": f"{NEAR:g}",
         "ranking": ranking(arms),
         "verdicts": compared_verdicts(plan, planned, tuned),
     }
@@ -44,7 +52,11 @@ def tuning(plan: Plan, tuned: PlannedStudy, runs: pd.DataFrame) -> dict[str, Any
 
 def read_trials(suite: str, planned: PlannedStudy) -> pd.DataFrame:
     """The trials of a study's search, levels as ordered categories."""
-    table = read_table(layout.trials(suite, planned.name), dtype=dict.fromkeys(planned.factors, str))
+    choices = {path: each for path, each in planned.search.space.items() if isinstance(each, Choice)}
+    as_text = dict.fromkeys([*planned.factors, *choices], str)
+    table = read_table(layout.trials(suite, planned.name), dtype=as_text)
+    for path, choice in choices.items():
+        table[path] = table[path].map(choice.in_table, na_action="ignore").astype(object)
     for name, factor in planned.factors.items():
         table[name] = pd.Categorical(table[name], [level.label for level in factor.levels], ordered=True)
     return table
@@ -75,6 +87,13 @@ def of_mean(runs: pd.DataFrame) -> str:
     """Mean and half the 95 % interval of the test error."""
     mean, low, _ = mean_interval(runs[METRIC].to_numpy(float), resolution(runs, METRIC))
     return f"{mean:.2f} ± {mean - low:.2f}"
+
+
+def working_rates(trials: pd.DataFrame) -> str:
+    """The learning rates of an arm's finished trials whose validation error is near the lowest; a dash without one."""
+    finished = trials[trials["state"] == "finished"]
+    rates = finished.loc[finished[ERROR] <= finished[ERROR].min() + NEAR, RATE]
+    return "–" if rates.empty else f"{rates.min():.2g} to {rates.max():.2g}"
 
 
 def setting(value: Any) -> str:
@@ -131,10 +150,7 @@ def ranking(arms: Iterable[Mapping[str, Any]]) -> str:
 
 def compared_verdicts(plan: Plan, planned: PlannedStudy, tuned: PlannedStudy) -> list[dict[str, Any]]:
     """The verdict on each claim with the arms' own settings and tuned."""
-    tables = [
-        read_table(layout.verdicts(plan.suite_name, each.name)).set_index("claim").to_dict("index")
-        for each in (planned, tuned)
-    ]
+    tables = [read_verdicts(plan, each.name).set_index("claim").to_dict("index") for each in (planned, tuned)]
     return [
         {
             "statement": claim.statement,

@@ -22,13 +22,14 @@ TITLES = {
     "search-history": "The lowest validation error found so far",
     "search-slices": "Validation error against each setting",
     "search-importance": "How much each setting decides",
+    "search-front": "Validation error against multiply-adds",
 }
 
 
 def draw_search(planned: PlannedStudy, trials: pd.DataFrame, folder: Path) -> None:
     """Draw the figures of a search into a folder, each with its data as CSV beside it."""
-    kinds = {"search-history": history, "search-slices": slices, "search-importance": importances}
-    for name, draw in kinds.items():
+    for name in captions(planned):
+        draw = KINDS[name]
         with plt.rc_context(STYLE):
             behind = draw(planned, trials)
             plt.savefig(folder / f"{name}.svg", metadata={"Date": None})
@@ -39,6 +40,10 @@ def draw_search(planned: PlannedStudy, trials: pd.DataFrame, folder: Path) -> No
 def captions(planned: PlannedStudy) -> dict[str, str]:
     """What the figures show."""
     first, *others = planned.factors
+    front = {
+        "search-front": f"{TITLES['search-front']} of an image: dots are finished trials, lines join those of an arm that no "
+        "other of its trials matches in both and beats in one (Pareto front)."
+    }
     pooled = f"; a panel a level of {words(first)}" if others else ""
     return {
         "search-history": f"{TITLES['search-history']}, against the trials done{pooled}. Steps go down where a trial "
@@ -48,7 +53,7 @@ def captions(planned: PlannedStudy) -> dict[str, str]:
         "wide range is easy to tune.",
         "search-importance": f"{TITLES['search-importance']} of an arm: the part of the variance of the validation error "
         "over the space that it explains, by functional ANOVA of the finished trials [@hutter2014].",
-    }
+    } | (front if "macs" in planned.search.objectives else {})
 
 
 def history(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
@@ -116,6 +121,31 @@ def slices(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     return trials[[*planned.factors, "trial", "state", ERROR, *space]]
 
 
+def front(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
+    """The validation error against the multiply-adds of the trials, with each arm's Pareto front."""
+    first, last = panel_and_colour(planned)
+    shown, told = panel_levels(planned, first), looks(planned, last)
+    finished = trials[trials["state"] == "finished"].sort_values(["macs", ERROR])
+    axes = panels(len(shown), share=True)
+    for ax, panel in zip(axes, shown, strict=True):
+        of_panel = finished if panel is None else finished[finished[first] == panel]
+        for level, look in told.items():
+            of_level = of_panel[of_panel[last] == level]
+            best = of_level[of_level[ERROR] < of_level[ERROR].cummin().shift(fill_value=np.inf)]
+            ax.plot(
+                of_level["macs"], of_level[ERROR], look.marker, color=look.colour, markersize=3.5, alpha=0.5
+            )
+            ax.step(
+                best["macs"], best[ERROR], where="post", color=look.colour, linestyle=look.line, label=level
+            )
+        ax.set(
+            title=panel and f"{words(first)}: {panel}", xlabel=METRICS["macs"], ylim=(0, None), xscale="log"
+        )
+    axes[0].set_ylabel(METRICS[ERROR])
+    legend(axes, last)
+    return finished[[*planned.factors, "trial", "macs", ERROR]]
+
+
 def panel_and_colour(planned: PlannedStudy) -> tuple[str, str]:
     """The factor of the panels and that of the colours: the first and the last, which may be the same."""
     first, *_ = planned.factors
@@ -179,3 +209,11 @@ def importance(planned: PlannedStudy, trials: pd.DataFrame) -> dict[str, float]:
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return dict.fromkeys(planned.search.space, np.nan) | found
+
+
+KINDS = {
+    "search-history": history,
+    "search-slices": slices,
+    "search-importance": importances,
+    "search-front": front,
+}

@@ -79,8 +79,11 @@ for (const table of document.querySelectorAll("main table")) {
   box.ariaLabel = "Table";
   table.before(box);
   box.append(table);
-  for (const cell of table.tBodies[0].querySelectorAll("td"))
+  const names = [...table.tHead.rows[0].cells].map(text);
+  for (const cell of table.tBodies[0].querySelectorAll("td")) {
     cell.classList.toggle("short", cell.textContent.length < 30); // stays on one line
+    cell.dataset.name = names[cell.cellIndex]; // for narrow windows, where a row is a card
+  }
   for (const header of table.tHead.rows[0].cells) makeSortable(table, header);
   if (table.tBodies[0].rows.length > 8) addFilter(table, box);
 }

@@ -16,7 +16,8 @@ from ablations import layout
 from ablations.config import Library
 from ablations.figures import draw
 from ablations.plan import make_plan
-from ablations.report import write_report, write_verdicts
+from ablations.report import write_report
+from ablations.verdicts import write_verdicts
 
 EXAMPLE = Path(__file__).parent.parent / "report" / "example"
 SUITE = "digits"

@@ -6,9 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations import layout
 from ablations.captions import arm, caption, finding, headline_caption, seeds
-from ablations.collect import write_table
 from ablations.config import Figure, Library
 from ablations.plan import make_plan, plan_study
 
@@ -41,13 +39,18 @@ def figure(**changes):
 NO_HISTORY = pd.DataFrame(columns=["run", "epoch", "train_error"])
 
 
-def test_of_two_colours_the_caption_counts_where_one_is_lower():
-    told = finding(figure(), DEPTH, table(), NO_HISTORY)
+def test_within_each_of_two_colours_the_caption_compares_the_levels_along_the_axis():
+    told = finding(figure(y=["train_error", "test_error"]), DEPTH, table(), NO_HISTORY)
     assert told == (
-        "Test error is lower with shortcut *identity* than with *none* at 3 of 4 levels of depth, by 65.25 pp at most."
+        "Training error is 0.00 % in every arm. "
+        "With shortcut *none*, test error is lowest at depth *8* (2.00 %) and highest at *56* (68.00 %); "
+        "with *identity* it is lowest at depth *56* (2.75 %) and highest in 3 of 4 arms (3.00 %)."
     )
-    same = finding(figure(), DEPTH, table(error=lambda shortcut, depth: 5.0), NO_HISTORY)
-    assert same == "Test error is lower with shortcut *identity* than with *none* at 0 of 4 levels of depth."
+    two = table(error=lambda shortcut, depth: 5.0 if shortcut == "none" else ERRORS[depth][0])
+    assert finding(figure(), DEPTH, two, NO_HISTORY) == (
+        "With shortcut *none*, test error is 5.00 % in every arm; "
+        "with *identity* it is lowest at depth *8* (2.00 %) and highest at *56* (68.00 %)."
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,16 +81,16 @@ def test_a_metric_that_only_one_of_two_colours_has_is_told_by_its_extremes():
     assert finding(figure(), DEPTH, runs, NO_HISTORY).startswith("Test error is lowest at shortcut *none*, ")
 
 
-def test_the_front_is_named_by_cost_and_long_ones_by_their_ends():
+def test_the_front_is_named_by_cost_and_counted_where_it_is_long():
     runs = table()
     told = finding(figure(kind="cost", x=["macs", "seconds"]), DEPTH, runs, NO_HISTORY)
     assert told == (
         "On the Pareto front of test error stand, by multiply-adds and training time, shortcut *none*, depth *8* (2.00 %)."
     )
     falling = runs.assign(test_error=10 - np.log10(runs["macs"].astype(float)))
-    told = finding(figure(kind="cost", x=["macs"]), DEPTH, falling, NO_HISTORY)
-    assert told.endswith(
-        "8 arms from shortcut *none*, depth *8* (10.00 %) to shortcut *identity*, depth *56* (3.00 %)."
+    told = finding(figure(kind="cost", x=["macs", "parameters"]), DEPTH, falling, NO_HISTORY)
+    assert told == (
+        "The Pareto front of test error has 8 of 8 arms by multiply-adds and 1 of 8 arms by parameters."
     )
     unfinished = finding(figure(kind="cost", x="seconds"), DEPTH, runs.assign(status="diverged"), NO_HISTORY)
     assert unfinished == "On the Pareto front of test error stand, by training time, no arm."
@@ -111,17 +114,34 @@ def test_a_caption_says_what_is_drawn_with_n_and_divergence():
     runs = table().drop(index=15)
     runs.loc[0, "status"] = "diverged"
     assert caption(figure(), DEPTH, runs, NO_HISTORY).endswith(
-        "at most. Error; n = 1 to 2 seeds an arm; dots are runs, lines join their means, bars 95 % intervals of the mean "
+        " (3.00 %). Error; n = 1 to 2 seeds an arm; dots are runs, lines join their means, bars 95 % intervals of the mean "
         "(Student's t). 1 of 15 runs diverged and counts as guessing."
     )
     cost = caption(figure(kind="cost", x=["seconds"]), DEPTH, table(), NO_HISTORY)
     assert (
-        "beside the points stands the depth; training time is the wall time of a run on the machine" in cost
-    )
-    assert "the median of the runs that finished." in cost
+        "rings and grey steps are the Pareto front by their means, costs within 5 % being equal; beside the points "
+        "stands the depth; time is the median of finished runs, on a shared machine."
+    ) in cost
     assert "seeds an arm; dots are runs" in cost and "diverged" not in cost
     pooled = caption(figure(x="shortcut"), DEPTH, table(), NO_HISTORY)
     assert "the arms of every depth together." in pooled and "strokes their means" in pooled
+    apart = caption(figure(x="shortcut", colour="depth"), DEPTH, table(), NO_HISTORY)
+    assert "large marks their means" in apart  # their colours tell the depth
+    curves = {"kind": "curves", "x": [], "colour": "shortcut"}
+    history = table()[["run"]].assign(epoch=1, train_error=1.0, validation_error=1.0)
+    runs = table().assign(validation_error=1.0)
+    note = "curves of training metrics are measured on as many training images as there are validation images"
+    assert note in caption(figure(**curves, y=["train_error"]), DEPTH, runs, history)
+    assert note not in caption(figure(**curves, y=["validation_error"]), DEPTH, runs, history)
+
+
+@pytest.mark.parametrize("study", ["depth", "growth_rate", "bottleneck", "layer_norm", "regularisation"])
+def test_a_caption_of_costs_takes_few_lines(study):
+    planned = plan_study(Library(), "digits", study)
+    random = np.random.default_rng(0)
+    runs = table(planned, error=lambda *levels: random.uniform(20, 40))
+    shown = next(figure for figure in planned.study.figures.values() if figure.kind == "cost")
+    assert len(caption(shown, planned, runs, NO_HISTORY)) < 700
 
 
 @pytest.mark.parametrize(("kept", "told"), [(16, "2 seeds"), (15, "1 to 2 seeds"), (2, "0 to 2 seeds")])
@@ -135,10 +155,12 @@ def test_an_arm_in_words():
 
 
 def test_the_headline_counts_the_verdicts(workspace):
-    rows = [("plain-degrades", "supported"), ("residual-does-not", "not tested")]
+    rows = [
+        ("plain-networks-degrade-with-depth", "supported"),
+        ("residual-networks-do-not-degrade", "not tested"),
+    ]
     verdicts = pd.DataFrame([{"study": "depth", "claim": claim, "verdict": told} for claim, told in rows])
-    write_table(verdicts, layout.verdicts("digits", "report"))
-    told = headline_caption(make_plan(Library(), "digits"), "report")
+    told = headline_caption(make_plan(Library(), "digits"), verdicts)
     assert told.startswith(
         "Of 2 claims 1 is supported and 1 is not tested. Differences of means in percentage points"
     )

@@ -18,19 +18,19 @@ from ablations.statistics import Verdict, contrast
 
 HEAD = "study,claim,verdict,reason,effect,low,high\n"
 A = HEAD + (
-    "depth,plain-degrades,supported,,66,54,78\n"
-    "depth,residual-does-not,supported,,0.1,-0.3,0.5\n"
-    "depth,residual-beats-plain,supported,,-65,-75,-55\n"
-    "layer_norm,batch-norm-breaks-at-two,not tested,the study skips batch = 2,,,\n"
-    "layer_norm,group-norm-does-not,inconclusive,,2,-1,5\n"
+    "depth,plain-networks-degrade-with-depth,supported,,66,54,78\n"
+    "depth,residual-networks-do-not-degrade,supported,,0.1,-0.3,0.5\n"
+    "depth,residual-networks-beat-plain-ones,supported,,-65,-75,-55\n"
+    "layer_norm,small-batches-hurt-batch-norm,not tested,the study skips batch = 2,,,\n"
+    "layer_norm,group-norm-bears-small-batches,inconclusive,,2,-1,5\n"
     "width,wider-is-better,refuted,,1,0.5,1.5\n"
 )
 B = HEAD + (
-    "depth,residual-beats-plain,supported,,-48,-54,-42\n"
-    "depth,plain-degrades,inconclusive,,3.02,-1,7.04\n"
-    "depth,residual-does-not,supported,,0.1,-0.3,0.5\n"
-    "layer_norm,batch-norm-breaks-at-two,not tested,0 and 0 runs; 2 of each are needed,,,\n"
-    "layer_norm,group-norm-does-not,not tested,0 and 0 runs; 2 of each are needed,,,\n"
+    "depth,residual-networks-beat-plain-ones,supported,,-48,-54,-42\n"
+    "depth,plain-networks-degrade-with-depth,inconclusive,,3.02,-1,7.04\n"
+    "depth,residual-networks-do-not-degrade,supported,,0.1,-0.3,0.5\n"
+    "layer_norm,small-batches-hurt-batch-norm,not tested,0 and 0 runs; 2 of each are needed,,,\n"
+    "layer_norm,group-norm-bears-small-batches,not tested,0 and 0 runs; 2 of each are needed,,,\n"
     "mine,own-claim,refuted,,-1.5,-2,-1\n"
 )
 TOLD = """\
@@ -42,23 +42,23 @@ Claims in both: 5; verdicts unchanged: 3, changed: 2; effects moved: 2, equal: 1
 SECTIONS = """\
 ## Verdicts that changed
 
-Deeper plain networks have higher training error (56 layers against 20). `depth: plain-degrades`
+Deeper plain networks have higher training error (56 layers against 20). `depth: plain-networks-degrade-with-depth`
 
     A      supported     +66.00 pp [+54.00, +78.00]
-    B      inconclusive  +3.02 pp [-1.00, +7.04]
-    B - A  moved         -62.98 pp [-75.64, -50.32]
+    B      inconclusive  +3.02 pp [−1.00, +7.04]
+    B - A  moved         −62.98 pp [−75.64, −50.32]
 
-Group norm does not have a test error higher by a point or more at the smallest batch size than at 32. `layer_norm: group-norm-does-not`
+Group norm does not have a test error higher by a point or more at the smallest batch size than at 32. `layer_norm: group-norm-bears-small-batches`
 
-    A      inconclusive  +2.00 pp [-1.00, +5.00]
+    A      inconclusive  +2.00 pp [−1.00, +5.00]
     B      not tested    0 and 0 runs; 2 of each are needed
 
 ## Effects that moved, under the same verdict
 
-At 56 layers the residual network has lower test error than the plain one. `depth: residual-beats-plain`
+At 56 layers the residual network has lower test error than the plain one. `depth: residual-networks-beat-plain-ones`
 
-    A      supported     -65.00 pp [-75.00, -55.00]
-    B      supported     -48.00 pp [-54.00, -42.00]
+    A      supported     −65.00 pp [−75.00, −55.00]
+    B      supported     −48.00 pp [−54.00, −42.00]
     B - A  moved         +17.00 pp [+5.34, +28.66]
 
 ## Claims only in A
@@ -67,11 +67,11 @@ At 56 layers the residual network has lower test error than the plain one. `dept
 
 ## Claims only in B
 
-    refuted       -1.5 [-2, -1]                     mine: own-claim
+    refuted       −1.5 [−2, −1]                     mine: own-claim
 
 ## Verdicts unchanged, effects not moved
 
-    supported     +0.10 pp [-0.30, +0.50]           equal                             Deeper residual networks do not have a training error higher by a point or more (56 layers against 20).
+    supported     +0.10 pp [−0.30, +0.50]           equal                             Deeper residual networks do not have a training error higher by a point or more (56 layers against 20).
     not tested    –                                 –                                 Batch norm has a higher test error at the smallest batch size than at 32.
 """
 
@@ -104,15 +104,15 @@ def test_what_changed_and_what_moved(two, capsys):
     assert (two / "changes" / "comparison.md").read_text() == told
     table = read_table(two / "changes" / "comparison.csv").set_index("claim")
     assert table["change"].to_dict() == {
-        "plain-degrades": "changed",
-        "residual-does-not": "unchanged",
-        "residual-beats-plain": "moved",
-        "batch-norm-breaks-at-two": "unchanged",
-        "group-norm-does-not": "changed",
+        "plain-networks-degrade-with-depth": "changed",
+        "residual-networks-do-not-degrade": "unchanged",
+        "residual-networks-beat-plain-ones": "moved",
+        "small-batches-hurt-batch-norm": "unchanged",
+        "group-norm-bears-small-batches": "changed",
         "wider-is-better": "only in A",
         "own-claim": "only in B",
     }
-    first = table.loc["plain-degrades"]
+    first = table.loc["plain-networks-degrade-with-depth"]
     assert first[["verdict_a", "verdict_b", "effect_a", "effect_b"]].tolist() == [
         *("supported", "inconclusive"),
         *(66, 3.02),
@@ -120,8 +120,11 @@ def test_what_changed_and_what_moved(two, capsys):
     assert first["difference"] == pytest.approx(-62.98)
     assert first["difference_high"] == pytest.approx(-62.98 + math.hypot(4.02, 12))
     assert table.loc["own-claim", ["verdict_a", "effect_a", "difference"]].isna().all()
-    assert table.index[table["moved"]].tolist() == ["plain-degrades", "residual-beats-plain"]
-    assert table.index[table["equal"]].tolist() == ["residual-does-not"]
+    assert table.index[table["moved"]].tolist() == [
+        "plain-networks-degrade-with-depth",
+        "residual-networks-beat-plain-ones",
+    ]
+    assert table.index[table["equal"]].tolist() == ["residual-networks-do-not-degrade"]
 
 
 def test_the_same_verdicts_are_equal(two, capsys):
@@ -231,7 +234,10 @@ def test_bad_input_gets_one_message(two, capsys):
             A[: A.index("supported") + 4],
             "line 2: damaged: found the verdict `supp`; there are supported, refuted",
         ),
-        (A + A.splitlines()[1], "damaged: claim plain-degrades of study depth is there twice"),
+        (
+            A + A.splitlines()[1],
+            "damaged: claim plain-networks-degrade-with-depth of study depth is there twice",
+        ),
     ],
 )
 def test_damaged_tables_get_one_message(two, capsys, content, told):
@@ -248,7 +254,13 @@ def test_tables_without_claims(two, capsys):
 
 def test_every_column_of_the_verdicts_is_read(two):
     pd.DataFrame(
-        [vars(Verdict("depth", "plain-degrades", "supported", effect=1.5, low=1.0, high=2.0))]
+        [
+            vars(
+                Verdict(
+                    "depth", "plain-networks-degrade-with-depth", "supported", effect=1.5, low=1.0, high=2.0
+                )
+            )
+        ]
     ).to_csv(layout.verdicts("digits", "report"), index=False)
     (pair,) = pair_up(Library(), *[layout.verdicts("digits", "report")] * 2)
     assert pair.equal and pair.metric == "train_error" and pair.a.effect == 1.5

@@ -141,16 +141,19 @@ def test_wrong_studies(changes, told):
 
 def test_claims_name_a_level_of_each_factor():
     raw = copy.deepcopy(depth_study())
-    del raw["claims"]["plain-degrades"]["arm"]["depth"]
-    assert "claims.plain-degrades.arm: give a level of each factor: shortcut, depth" in message(Study, raw)
+    del raw["claims"]["plain-networks-degrade-with-depth"]["arm"]["depth"]
+    assert (
+        "claims.plain-networks-degrade-with-depth.arm: give a level of each factor: shortcut, depth"
+        in message(Study, raw)
+    )
 
 
 def test_published_figures_need_the_statistic_they_are():
     raw = copy.deepcopy(depth_study())
-    claim = raw["claims"]["residual-beats-plain"]
+    claim = raw["claims"]["residual-networks-beat-plain-ones"]
     assert (
         Study.model_validate(raw)
-        .claims["residual-beats-plain"]
+        .claims["residual-networks-beat-plain-ones"]
         .in_print.endswith("CIFAR-10; number of runs not stated")
     )
     del claim["statistic"]
@@ -202,9 +205,11 @@ def test_published_figures_need_the_statistic_they_are():
 )
 def test_claims_give_what_their_kind_takes(changes, told):
     raw = copy.deepcopy(depth_study())
-    claim = raw["claims"]["plain-degrades"] | changes
-    raw["claims"]["plain-degrades"] = {key: value for key, value in claim.items() if value is not None}
-    assert f"claims.plain-degrades{told}" in message(Study, raw)
+    claim = raw["claims"]["plain-networks-degrade-with-depth"] | changes
+    raw["claims"]["plain-networks-degrade-with-depth"] = {
+        key: value for key, value in claim.items() if value is not None
+    }
+    assert f"claims.plain-networks-degrade-with-depth{told}" in message(Study, raw)
 
 
 @pytest.mark.parametrize(
@@ -226,26 +231,28 @@ def test_claims_give_what_their_kind_takes(changes, told):
 )
 def test_kinds_of_claims(changes):
     raw = copy.deepcopy(depth_study())
-    claim = raw["claims"]["plain-degrades"] | changes
-    raw["claims"]["plain-degrades"] = {key: value for key, value in claim.items() if value is not None}
-    assert Study.model_validate(raw).claims["plain-degrades"].kind == changes["kind"]
+    claim = raw["claims"]["plain-networks-degrade-with-depth"] | changes
+    raw["claims"]["plain-networks-degrade-with-depth"] = {
+        key: value for key, value in claim.items() if value is not None
+    }
+    assert Study.model_validate(raw).claims["plain-networks-degrade-with-depth"].kind == changes["kind"]
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_claims_and_figures_are_about_any_metric(metric):
     raw = copy.deepcopy(depth_study())
-    raw["claims"]["plain-degrades"]["metric"] = metric
+    raw["claims"]["plain-networks-degrade-with-depth"]["metric"] = metric
     raw["figures"]["error-by-depth"]["y"] = [metric]
-    assert Study.model_validate(raw).claims["plain-degrades"].metric == metric
+    assert Study.model_validate(raw).claims["plain-networks-degrade-with-depth"].metric == metric
     assert named(metric)[1] in ("", "%", "pp", "ms", "s", "images/s", "MB")
 
 
 def test_an_unknown_metric_is_answered_with_those_that_are_known():
     raw = copy.deepcopy(depth_study())
-    raw["claims"]["plain-degrades"]["metric"] = "speed"
+    raw["claims"]["plain-networks-degrade-with-depth"]["metric"] = "speed"
     told = message(Study, raw)
     assert told.startswith(
-        "file.yaml: claims.plain-degrades.metric: found 'speed'; should be 'train_error', "
+        "file.yaml: claims.plain-networks-degrade-with-depth.metric: found 'speed'; should be 'train_error', "
     )
     assert "\n" not in told and all(f"'{metric}'" in told for metric in METRICS)
 
@@ -269,7 +276,8 @@ def test_citations_are_looked_up(tmp_path):
     text = DEPTH.read_text()
     write(tmp_path / "studies" / "mine.yaml", text.replace("source: li2018", "source: li2019"))
     with pytest.raises(
-        UserError, match=r"claims.residual-beats-plain.source: `li2019` is not in .*did you mean `li2018`"
+        UserError,
+        match=r"claims.residual-networks-beat-plain-ones.source: `li2019` is not in .*did you mean `li2018`",
     ):
         Library(tmp_path).study("mine")
     write(tmp_path / "references.bib", "@misc{li2019,\n title = {Own}\n}\n")

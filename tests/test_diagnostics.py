@@ -6,18 +6,20 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, TINY, write
 from torch import nn
 
-from ablations import diagnostics, figures, layout, mechanisms
+from ablations import diagnostics, figures, layout, mechanism_findings, mechanisms
 from ablations.cli import main
 from ablations.config import DIAGNOSTICS, THROUGH_TRAINING, Library, Study
-from ablations.diagnostic_figures import contours, fifths
+from ablations.diagnostic_figures import contours, draw_diagnostic, fifths
 from ablations.diagnostics import MEASURES, PROBES, landscape, lesions, signals, uncertainty
 from ablations.errors import UserError
 from ablations.mechanisms import MECHANISMS, RANGE, SMOOTHNESS, TRAINED
@@ -108,11 +110,18 @@ def residual(*transforms: nn.Module, channels: int = 3) -> nn.Sequential:
     return nn.Sequential(*added, nn.Flatten())
 
 
-def test_the_response_is_the_deviation_of_the_transform():
+def test_the_response_is_counted_against_the_input_of_the_block():
     points = signals.response_magnitude(residual(Times(0.5), Times(2)), IMAGES, LABELS, chance())
-    assert [number for number, _ in points] == [1, 2]
-    deviation = IMAGES.std().item()
-    assert [value for _, value in points] == pytest.approx([0.5 * deviation, 2 * 1.5 * deviation], rel=1e-5)
+    assert points == [(1, pytest.approx(0.5)), (2, pytest.approx(2.0))]
+
+
+def test_the_response_after_a_norm_is_not_the_same_in_every_network():
+    """The norm at the end of a transform makes its deviation 1; only beside the input does it say anything."""
+    torch.manual_seed(0)
+    for shortcut, last in (("none", 1.7), ("identity", 0.7)):
+        net = build(ResNet(depth=20, shortcut=shortcut), (3, 8, 8), 4)
+        points = dict(signals.response_magnitude(net, torch.randn(64, 3, 8, 8), LABELS, chance()))
+        assert points[9] == pytest.approx(last, abs=0.2)
 
 
 def test_the_variance_of_the_branch_is_counted_against_the_shortcut():
@@ -375,6 +384,170 @@ def test_auroc_is_the_part_of_pairs_in_order():
     assert math.isnan(mechanisms.auroc(run.assign(value=0.0)))
 
 
+# ------------------------------------------------------------------------------------------ findings
+
+
+@pytest.fixture(scope="module")
+def studies():
+    """The studies of the suite digits, as planned."""
+    return make_plan(Library(None), "digits")
+
+
+def drawn(planned, name, values, seeds=(0, 1, 2, 3, 4), diverged=()):
+    """The table of a diagnostic: by panel and level the values at the positions from 1, the same for every seed, but
+    none of the trained networks of the runs in `diverged`."""
+    colour, rows = planned.study.diagnostics[name].colour, []
+    for (panel, level), points in values.items():
+        initial = panel in diagnostics.AT_INITIALISATION
+        for seed in seeds:
+            run = {colour: level, "seed": seed, "panel": panel}
+            if (level, seed) in diverged and not initial:
+                rows.append({**run, "status": "diverged"})
+                continue
+            status = "initial" if initial else "finished"
+            rows += [{**run, "status": status, "position": n, "value": v} for n, v in enumerate(points, 1)]
+    return pd.DataFrame(rows)
+
+
+def by_rate(rates, layers=3):
+    """Gradients of layers with a rate."""
+    return [rates ** (layers - layer) for layer in range(1, layers + 1)]
+
+
+INITIALLY = mechanisms.INITIAL
+
+
+@pytest.mark.parametrize(
+    ("plain", "residual", "told"),
+    [
+        ((2.0, 0.4), (1.1, 0.9), "As published: that $\\lambda$ is nearer to 1 with shortcuts"),
+        ((1.1, 0.9), (2.0, 0.4), "Not as published: that $\\lambda$ is nearer to 1 with shortcuts"),
+        ((2.0, 0.9), (1.1, 0.4), "In part as published: that $\\lambda$ is nearer to 1 with shortcuts"),
+        ((0.6, 0.6), (1.5, 1.5), "As published"),  # down by two fifths is further than up by half
+    ],
+)
+def test_whether_it_is_as_published_follows_from_the_numbers(studies, plain, residual, told):
+    planned = studies.study("depth")
+    values = {
+        (panel, level): by_rate(rates[place])
+        for place, panel in enumerate((INITIALLY, TRAINED))
+        for level, rates in (("none", plain), ("identity", residual))
+    }
+    table = drawn(planned, "gradient-by-layer", values)
+    sentence = mechanism_findings.conclusion(planned, "gradient-by-layer", table)
+    assert sentence.startswith(told)
+    held = {"As": 2, "No": 0, "In": 1}[told[:2]]
+    assert f"holds in {held} of 2 comparisons of arms" in sentence and "n = 5 seeds an arm" in sentence
+    assert f"initialisation: {residual[0]:g} with shortcuts, {plain[0]:g} without" in sentence
+    assert mechanism_findings.paragraph(planned, "gradient-by-layer", table).endswith(sentence)
+
+
+def test_each_arm_with_a_norm_is_compared_with_that_without(studies):
+    planned = studies.study("batch_norm")
+    ratios = {"none": 0.5, "post": 0.2, "norm after activation": 0.3, "norm after addition": 0.7, "pre": 0.1}
+    values = {(INITIALLY, level): [1.0, ratio] for level, ratio in ratios.items()}
+    told = mechanism_findings.conclusion(
+        planned, "branch-variance", drawn(planned, "branch-variance", values)
+    )
+    assert told.startswith("In part as published") and "in 3 of 4 comparisons of arms" in told
+    assert "0.1 to 0.7 with a norm, 0.5 without" in told
+
+
+def test_what_cannot_be_compared_is_said(studies):
+    """None of the trained networks without a norm has a rate; all of the networks of a study may be of one kind."""
+    planned = studies.study("batch_norm")
+    values = {(INITIALLY, "post"): [1.0, 0.2]}
+    table = drawn(planned, "branch-variance", values)
+    assert "cannot be said" in mechanism_findings.conclusion(planned, "branch-variance", table)
+    depth = studies.study("depth")
+    one = replace(depth, arms={key: arm for key, arm in depth.arms.items() if key[0] == "identity"})
+    table = drawn(one, "response-magnitude", {(INITIALLY, "identity"): [1.0, 2.0]})
+    told = mechanism_findings.conclusion(one, "response-magnitude", table)
+    assert told == "Published comparisons are of other networks than these arms."
+
+
+def test_uncertainty_is_held_against_chance(studies):
+    planned = studies.study("regularisation")
+    found = {
+        "dropout 0.3": [0, 0, 100, 100],
+        "DropConnect 0.3": [100, 0, 0, 100],
+        "stochastic depth 0.5": [100, 100, 0, 0],
+    }
+    values = {(TRAINED, level): points for level, points in found.items()}
+    table = drawn(planned, "dropout-uncertainty", values, seeds=(0, 1, 2))
+    told = mechanism_findings.conclusion(planned, "dropout-uncertainty", table)
+    assert "in 1 of 3 comparisons" in told and "AUROC: 0 to 1, by chance 0.5" in told
+
+
+def test_what_follows_from_the_definition_has_no_seeds(studies):
+    planned = studies.study("depth")
+    values = {(mechanisms.ANY, "none"): [0, 100.0], (mechanisms.ANY, "identity"): [50.0, 50.0]}
+    table = drawn(planned, "path-lengths", values)
+    assert "by construction" in mechanism_findings.conclusion(planned, "path-lengths", table)
+    caption = mechanism_findings.caption(planned, "path-lengths", table)
+    assert "seed" not in caption and "runs" not in caption
+    assert caption.startswith(
+        "Mean number of transforms on a path is lowest with shortcut *identity* (1.5) and"
+    )
+
+
+def test_a_caption_begins_with_what_was_found_and_counts_the_seeds_that_are_there(studies):
+    planned = studies.study("batch_norm")
+    rates = {"none": 3.0, "post": 1.0, "pre": 1.5}
+    values = {
+        (panel, level): by_rate(rate) for panel in (INITIALLY, TRAINED) for level, rate in rates.items()
+    }
+    lost = [("none", seed) for seed in range(4)]
+    table = drawn(planned, "gradient-by-layer", values, diverged=lost)
+    told = mechanism_findings.caption(planned, "gradient-by-layer", table)
+    assert told.startswith(
+        "$\\lambda$ at initialisation is lowest with order *post* (1) and highest with *none* (3);"
+    )
+    assert "; n = 5 seeds an arm, but 1 of *none*, trained (4 diverged); thin lines are runs" in told
+    table = table[(table["order"] != "pre") | (table["seed"] > 1) | (table["panel"] != TRAINED)]
+    told = mechanism_findings.seeds(planned, "gradient-by-layer", table)
+    assert told.endswith("but 1 of *none*, trained (4 diverged) and 3 of *pre*, trained (2 not finished)")
+    table = drawn(planned, "loss-along-gradient", {(SMOOTHNESS, "post"): [1.0, 2.0]}, seeds=(0, 1, 2))
+    told = mechanism_findings.caption(planned, "loss-along-gradient", table)
+    assert "; n = 3 seeds an arm, the first of 5, to save time; " in told
+
+
+def test_of_many_arms_the_extremes_of_every_panel_are_told(studies):
+    planned = studies.study("batch_norm")
+    levels = [level.label for level in planned.factors["order"].levels]
+    panels = MECHANISMS["activation-moments"].panels
+    values = {(panel, level): [n, n] for panel in panels for n, level in enumerate(levels, 1)}
+    told = mechanism_findings.findings(
+        planned, "activation-moments", drawn(planned, "activation-moments", values)
+    )
+    assert told[-1] == "The rest is in the CSV beside the figure." and len(told) == 1 + len(panels)
+    for sentence, panel in zip(told, panels, strict=False):
+        assert sentence.lower().startswith(
+            f"{panel}, by order (the lowest and the highest of 5): *none* 1.00"
+        )
+        assert "*pre* 5.00" in sentence and "*post*" not in sentence
+    few = {(panel, level): points for (panel, level), points in values.items() if level in levels[:3]}
+    told = mechanism_findings.findings(
+        planned, "activation-moments", drawn(planned, "activation-moments", few)
+    )
+    assert len(told) == len(panels) and all("*post*" in sentence for sentence in told)
+
+
+def test_on_a_logarithmic_axis_one_run_does_not_outweigh_the_others():
+    points = pd.DataFrame({"position": [0] * 3 + [1] * 3, "value": [1.0, 2.0, 6e5, 3.0, 3.0, math.inf]})
+    assert MECHANISMS["loss-curve"].panels[TRAINED].curve(points).tolist() == [2, 3]
+    assert MECHANISMS["response-magnitude"].panels[TRAINED].curve(points).tolist()[0] > 2e5
+    assert mechanism_findings.lines("loss-curve").endswith("medians")
+    assert mechanism_findings.lines("lesions").endswith("means")
+
+
+def test_the_dashed_line_goes_back_from_the_last_gradient_by_the_mean_gain():
+    gradients = pd.DataFrame({"seed": 0, "position": [1, 2, 3], "value": [9.0, 9.0, 2.0]})
+    gains = pd.DataFrame({"seed": 0, "position": [1, 2], "value": [4.0, 0.25 * 9 / 4]})
+    assert mechanisms.as_by_gain(gradients, gains).to_dict() == pytest.approx({1: 4.5, 2: 3.0, 3: 2.0})
+    assert mechanisms.as_by_gain(gradients, gains.iloc[:0]).empty
+
+
 # ------------------------------------------------------------------------------------------ definitions
 
 FACTORS = {"factors": {"shortcut": ["none", "identity"], "depth": [8, 14]}}
@@ -451,6 +624,13 @@ def test_the_report_shows_and_tells_each_diagnostic(diagnosed):
         assert not (diagnosed / layout.figures("tiny", "depth") / f"{name}.svg").exists()
 
 
+def test_tables_have_five_digits_and_places_lose_none(diagnosed):
+    for path in (diagnosed / layout.diagnostic("tiny", "depth", "lesions")).parent.glob("*.csv"):
+        assert not re.search(r"\d\.\d{10}", path.read_text())
+    table = pd.read_csv(diagnosed / layout.diagnostic("tiny", "depth", "gradient-correlation"))
+    assert set(table["position"]) == {lag / 32 for lag in range(17)}
+
+
 def test_the_same_weights_give_the_same_table(diagnosed, monkeypatch):
     monkeypatch.chdir(diagnosed)
     path = layout.diagnostic("tiny", "depth", "loss-curve")
@@ -467,7 +647,7 @@ def test_a_network_that_diverged_is_marked(diagnosed, monkeypatch):
     table = pd.DataFrame(diagnostics.measured(planned, planned.arms, "gradient-by-layer", store, {}))
     trained = table[table["panel"] == TRAINED]
     assert len(trained) == 4 and set(trained["status"]) == {"diverged"} and trained["value"].isna().all()
-    told = mechanisms.paragraph(planned, "gradient-by-layer", table)
+    told = mechanism_findings.paragraph(planned, "gradient-by-layer", table)
     assert "diverged have no trained network to measure: none (2), identity (2)." in told
 
 
@@ -486,7 +666,7 @@ def test_a_network_that_diverged_is_followed_until_then(diagnosed, monkeypatch):
     for _, points in table.groupby(["seed", "panel"]):
         assert points["position"].tolist()[:3] == [0, 1, 2] and math.isnan(points["position"].iloc[3])
         assert points["status"].tolist() == ["initial", *["diverged"] * 3]
-    told = mechanisms.paragraph(planned, "gradient-through-training", table)
+    told = mechanism_findings.paragraph(planned, "gradient-through-training", table)
     assert "after epoch 2" in told and "diverged have no trained network to measure: identity (2)." in told
 
 
@@ -520,6 +700,29 @@ def test_where_every_run_diverged_there_is_no_figure(diagnosed, monkeypatch):
 def test_networks_without_blocks_have_gradients_but_no_gains():
     net = rotations(0.7, 3)
     assert signals.jacobian_gains(net, torch.randn(8, 1, 2, 2), LABELS, chance()) == []
+
+
+def test_dashed_lines_stand_in_the_panels_of_gradients_and_leave_their_axes(studies):
+    planned = studies.study("depth")
+    values = {(panel, "none"): [2.0, 1.0] for panel in (INITIALLY, TRAINED)}
+    values |= {(panel, "none"): [1e-9, 1e-9] for panel in (mechanisms.GAIN_INITIAL, mechanisms.GAIN_TRAINED)}
+    draw_diagnostic(planned, "gradient-by-layer", drawn(planned, "gradient-by-layer", values))
+    for ax in plt.gcf().axes:
+        dashed = [line for line in ax.lines if line.get_linestyle() == "--"]
+        assert len(dashed) == (1 if ax.get_title() in (INITIALLY, TRAINED) else 0)
+        if dashed:
+            assert list(dashed[0].get_ydata()) == pytest.approx([1e-9, 1.0]) and ax.get_ylim()[0] > 0.5
+    plt.close()
+
+
+def test_contours_have_a_bar_with_their_heights(diagnosed, monkeypatch):
+    monkeypatch.chdir(diagnosed)
+    planned, _ = measured(diagnosed)
+    table = mechanisms.read_diagnostic("tiny", planned, "loss-contour")
+    draw_diagnostic(planned, "loss-contour", table)
+    *_, bar = plt.gcf().axes
+    assert bar.get_ylabel() == "loss (nats)" and any(tick.get_text() for tick in bar.get_yticklabels())
+    plt.close()
 
 
 def test_points_are_drawn_by_fifths_of_each_run():

@@ -42,9 +42,11 @@ def test_figures_are_those_of_the_committed_example(made):
     assert not stale
 
 
-def test_the_pdf_has_the_pages_of_the_committed_example(made):
-    pages = [
-        len(re.findall(rb"/Type\s*/Page\b", (folder / "report.pdf").read_bytes()))
-        for folder in (made, EXAMPLE)
-    ]
-    assert pages[0] == pages[1] > 5
+def test_the_pdf_is_that_of_the_committed_example(made):
+    figures = [name for name in names(made / "figures") if name.endswith(".svg")]
+    if any(
+        (made / "figures" / name).read_bytes() != (EXAMPLE / "figures" / name).read_bytes()
+        for name in figures
+    ):
+        pytest.skip("figures differ in the last digits on this processor, and with them the file")
+    assert (made / "report.pdf").read_bytes() == (EXAMPLE / "report.pdf").read_bytes()

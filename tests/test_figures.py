@@ -8,15 +8,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from ablations import figures, layout
-from ablations.collect import read_table, write_table
+from ablations.collect import read_table
 from ablations.config import COSTS, METRICS, Figure, Library
 from ablations.errors import UserError
 from ablations.figure_data import costs, curves, is_listed, labels, pareto
-from ablations.headline import draw_headline
+from ablations.headline import draw_headline, draw_verdicts
 from ablations.plan import make_plan, plan_study
-from ablations.plotting import ABSENT, PALETTE, STYLE, looks, spread_out
+from ablations.plotting import ABSENT, GREY, PALETTE, STYLE, looks, spread_out
 from ablations.schema import validate
 
 LIBRARY = Library()
@@ -82,7 +83,52 @@ def test_names_overlap_neither_each_other_nor_the_edge_of_the_figure(study, name
     assert all(figure.bbox.padded(1).containsy(y) for box in boxes for y in (box.y0, box.y1))
 
 
+def blank_behind(figure, names):
+    """Of texts: whether nothing else of the figure is drawn where they stand, by its pixels."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    figure.set_layout_engine("none")  # all stays where it is
+    boxes = [name.get_window_extent() for name in names]
+    for ax in figure.axes:
+        ax.grid(visible=False)
+        for text in ax.texts:
+            text.set_visible(False)
+    canvas.draw()
+    inked = (np.asarray(canvas.buffer_rgba())[::-1, :, :3] < 250).any(axis=2)  # from below, as the boxes
+    inside = [(slice(round(b.y0), round(b.y1)), slice(round(b.x0), round(b.x1))) for b in boxes]
+    return [not inked[there].any() for there in inside]
+
+
+@pytest.mark.parametrize(
+    ("study", "name"), [(s, n) for s, n in FIGURES if LIBRARY.study(s).figures[n].kind == "cost"]
+)
+def test_names_in_figures_of_cost_stand_on_no_mark_line_bar_or_run(study, name):
+    figure, _ = drawn(study, name)
+    texts = [text for ax in figure.axes for text in ax.texts]
+    assert all(blank_behind(figure, texts)), [t.get_text() for t in texts]
+
+
+def test_a_name_on_a_line_is_seen():
+    figure, ax = plt.subplots()
+    ax.plot([0, 1], [0, 1])
+    on, beside = ax.text(0.5, 0.5, "on", ha="center", va="center"), ax.text(0.2, 0.8, "beside")
+    assert blank_behind(figure, [on, beside]) == [False, True]
+
+
 # ------------------------------------------------------------------------------------------ levels
+
+
+def test_levels_with_places_of_their_own_have_one_colour_and_others_the_marker_of_their_look():
+    figure, _ = drawn("regularisation", "error-by-method")
+    assert {line.get_color() for line in figure.axes[0].lines} == {GREY}
+    (means,) = (line for line in figure.axes[0].lines if line.get_markersize() == 8)
+    assert means.get_marker() == "|" and len(means.get_xdata()) == 8
+    figure, _ = drawn("batch_norm", "error-by-order")
+    told = looks(plan_study(LIBRARY, "digits", "batch_norm"), "depth")
+    means = [line for line in figure.axes[0].lines if line.get_markersize() == 5 and line.get_marker() != "|"]
+    assert [(line.get_marker(), line.get_color()) for line in means] == [
+        (look.marker, look.colour) for look in told.values()
+    ]
 
 
 def test_levels_that_are_numbers_stand_along_an_axis_with_lines_named_at_their_ends():
@@ -144,6 +190,10 @@ def test_the_front_has_what_no_other_point_matches_in_both_and_beats_in_one():
     x, y = np.array([1, 1, 2, 3, 4.0]), np.array([9, 8, 8, 5, 6.0])
     assert pareto(x, y).tolist() == [False, True, False, True, False]
     assert pareto(np.array([1.0, 1]), np.array([2.0, 2])).all()
+    assert pareto(np.array([2.407, 2.533]), np.array([26.4, 22.4])).tolist() == [False, True]  # equal cost
+    assert pareto(np.array([2.3, 2.533]), np.array([26.4, 22.4])).all()
+    assert pareto(np.array([2.407, 2.533]), np.array([22.4, 22.4])).all()
+    assert pareto(np.array([2.3, 2.533]), np.array([22.4, 22.4])).tolist() == [True, False]
     assert pareto(np.array([]), np.array([])).tolist() == []
 
 
@@ -167,6 +217,30 @@ def test_a_panel_a_cost_with_the_front_in_the_legend_and_in_the_data():
         ["none", "8"]
     ]
     assert {"8", "56"} <= set(names_in(figure)) and figure.axes[0].get_xscale() == "log"
+
+
+def test_of_arms_of_equal_cost_each_is_named_in_its_colour():
+    runs = made_up(plan_study(LIBRARY, "digits", "depth"))
+    runs["macs"] = runs["depth"].astype(float) * 1e5
+    runs["test_error"] = np.where(runs["shortcut"] == "none", 30.0, 5.0) + runs["seed"]
+    figure, _ = drawn("depth", "error-by-cost", runs=runs)
+    named = {(text.get_text(), text.get_color()) for text in figure.axes[0].texts}
+    assert named == set(itertools.product(("8", "20", "32", "56"), (ABSENT, PALETTE[0])))
+
+
+def test_every_run_stands_within_the_axes_of_cost():
+    runs = made_up(plan_study(LIBRARY, "digits", "depth"), seeds=5)
+    runs.loc[0, "seconds"], runs.loc[9, "seconds"] = 0.01, 900
+    figure, _ = drawn("depth", "error-by-cost", runs=runs)
+    low, high = figure.axes[2].get_xlim()
+    assert low < 0.01 and high > 900
+
+
+def test_an_arm_that_its_colour_tells_has_no_name():
+    runs = made_up(plan_study(LIBRARY, "digits", "growth_rate"))
+    runs["test_error"] = runs["macs"] / 1e5  # apart, on the diagonal
+    figure, _ = drawn("growth_rate", "error-by-cost", runs=runs)
+    assert {"4", "8", "12"} == set(names_in(figure))
 
 
 def test_arms_of_a_single_factor_are_named_where_there_is_room():
@@ -255,19 +329,18 @@ def test_the_headline_turns_every_claim_to_the_right(workspace):
     plan = make_plan(LIBRARY, "digits")
     common = {"study": "depth", "verdict": "supported", "mean_than": 4.0, "reason": ""}
     rows = [
-        {"claim": "plain-degrades", "effect": 60.0, "low": 50.0, "high": 70.0},  # greater
-        {"claim": "residual-does-not", "effect": 0.5, "low": -0.1, "high": 1.1},  # not_greater
-        {"claim": "residual-beats-plain", "effect": -60.0, "low": -70.0, "high": -50.0},  # less
+        {"claim": "plain-networks-degrade-with-depth", "effect": 60.0, "low": 50.0, "high": 70.0},  # greater
+        {"claim": "residual-networks-do-not-degrade", "effect": 0.5, "low": -0.1, "high": 1.1},  # not_greater
+        {"claim": "residual-networks-beat-plain-ones", "effect": -60.0, "low": -70.0, "high": -50.0},  # less
     ]
     speed = {"study": "regularisation", "claim": "stochastic-depth-saves-time"}
     rows = [{**common, **row} for row in rows]
     crossing = {"claim": "depth-helps-only-with-shortcuts", "effect_first": 9.0, "effect_second": -2.0}
     rows.append({**common, **crossing, "effect": 11.0, "low": 10.0, "high": 12.0})
     rows.append({**common, **speed, "effect": 1.0, "low": 0.0, "high": 2.0})
-    rows.append({**common, **speed, "claim": "linear-beats-uniform", "verdict": "not tested"})
-    write_table(pd.DataFrame(rows), layout.verdicts("digits", "report"))
+    rows.append({**common, **speed, "claim": "linear-depth-rule-beats-uniform", "verdict": "not tested"})
     path = layout.report("digits", "report", "md").parent / "figures" / "report-verdicts.svg"
-    draw_headline(plan, "report", path)
+    draw_headline(plan, pd.DataFrame(rows), path)
     table = read_table(path.with_suffix(".csv"))
     assert table["effect"].tolist()[:5] == [60, -0.5, 60, 9, 25]
     assert table["second"].tolist()[3] == 2 and table["second"].notna().sum() == 1
@@ -276,9 +349,43 @@ def test_the_headline_turns_every_claim_to_the_right(workspace):
     assert path.is_file()
 
 
+def titles(figure):
+    return [text for text in figure.axes[0].texts if text.get_fontweight() == "bold"]
+
+
+def test_titles_of_studies_cross_no_line_and_one_study_has_none():
+    plan = make_plan(LIBRARY, "digits")
+    row = {"verdict": "supported", "effect": 3.0, "second": np.nan, "low": 1.0, "high": 5.0, "margin": 1.0}
+    rows = [
+        {**row, "study": study, "claim": claim, "unit": "pp"}
+        for study in ("depth", "layer_norm", "regularisation")
+        for claim in plan.study(study).study.claims
+    ]
+    table = pd.DataFrame(rows)
+    draw_verdicts(plan, table)
+    figure = plt.gcf()
+    figure.canvas.draw()
+    named = titles(figure)
+    assert [title.get_text() for title in named] == [
+        plan.study(study).study.title for study in ("depth", "layer_norm", "regularisation")
+    ]
+    zero = figure.axes[0].transData.transform((0, 0))[0]
+    assert any(title.get_window_extent().x1 > zero for title in named)
+    assert all(blank_behind(figure, named))
+    draw_verdicts(plan, table[table["study"] == "depth"])
+    assert not titles(plt.gcf())
+
+
+@pytest.mark.parametrize("study", LIBRARY.names("studies"))
+def test_the_name_of_a_claim_is_a_short_statement(study):
+    for claim in LIBRARY.study(study).claims:
+        assert len(claim) <= 35 and len(claim.split("-")) >= 3, claim
+        assert claim.split("-")[-1] not in ("it", "not", "do"), claim
+
+
 def test_a_report_without_claims_has_no_headline(workspace):
-    write_table(pd.DataFrame(columns=["study", "claim"]), layout.verdicts("digits", "report"))
-    draw_headline(make_plan(LIBRARY, "digits"), "report", path := layout.REPORT / "x.svg")
+    none = pd.DataFrame(columns=["study", "claim"])
+    draw_headline(make_plan(LIBRARY, "digits"), none, path := layout.REPORT / "x.svg")
     assert not path.exists()
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ablations.config import METRICS, Claim, Library
 from ablations.findings import (
+    adjusted_over,
     change,
     effect_with_interval,
     mark,
@@ -20,22 +21,35 @@ from ablations.findings import (
     numeral,
     sentence,
     smallest,
+    told_apart,
     value,
 )
-from ablations.plan import make_plan
+from ablations.plan import make_plan, plan_study
+from ablations.statistics import MATTERS, NONE, SMALL, family
 
 ROW = {
     "verdict": "supported", "method": "Welch's t", "mean_arm": 70.0, "mean_than": 6.0,
     "effect": 64.0, "low": 60.5, "high": 67.5, "effect_first": 9.0, "effect_second": -8.5,
-    "p": 0.0001, "p_adjusted": 0.0023, "n_arm": 5, "n_than": 5, "runs": 10, "planned": 10, "diverged": 0,
+    "p": 0.0001, "against": NONE, "p_adjusted": 0.0023, "n_arm": 5, "n_than": 5, "runs": 10, "planned": 10, "diverged": 0,
     "partly_diverged": 0, "correlation": math.nan, "detectable": math.nan, "seeds_needed": math.nan,
 }  # fmt: skip
 
 
+PLAIN, RESIDUAL = {"shortcut": "none"}, {"shortcut": "identity"}
+PLAIN_56, PLAIN_20 = {"shortcut": "none", "depth": 56}, {"shortcut": "none", "depth": 20}
+
+
+@pytest.fixture(scope="module")
+def depth():
+    return plan_study(Library(), "digits", "depth")
+
+
 def claim(**changes):
     common = {"statement": "s", "metric": "test_error", "margin": 1, "source": "he2015", "published": "p"}
-    kind = {} if "kind" in changes else {"kind": "greater", "than": {}}
-    return Claim.model_validate({**common, **kind, **changes})
+    kind = {} if "kind" in changes else {"kind": "greater"}
+    sides = {"arm": PLAIN_56, "than": PLAIN_20 if changes.get("kind") not in ("fails", "trend") else None}
+    told = {**common, **kind, **sides, **changes}
+    return Claim.model_validate({key: value for key, value in told.items() if value is not None})
 
 
 @pytest.mark.parametrize(
@@ -44,27 +58,46 @@ def claim(**changes):
         (
             {},
             {"correlation": 0.849},
-            "Supported. Test error: 70.00 % against 6.00 % (difference EFFECT, Welch's t: p < 0.001, adjusted p = "
-            "0.002, n = 5 and 5, correlation over seeds 0.85; the smallest difference that matters was set to 1 pp). "
-            "Published: p [@he2015].",
+            "Supported. Test error: 70.00 % (depth 56) against 6.00 % (depth 20) (difference +64.00 pp [+60.50, +67.50], "
+            "Welch's t: p < 0.001 against no effect, adjusted p = 0.002, n = 5 and 5, correlation over seeds 0.85; the "
+            "smallest difference that matters was set to 1 pp). Published: p [@he2015].",
         ),
+        ({}, {"correlation": -0.291}, "correlation over seeds −0.29; the"),
+        (
+            {},
+            {"against": MATTERS, "p": 0.0118},
+            "Welch's t: p = 0.012 against an effect of 1 pp or more, adjusted",
+        ),
+        (
+            {"kind": "not_greater", "margin": 0.2},
+            {"against": SMALL},
+            "p < 0.001 against an effect of less than 0.2 pp, adj",
+        ),
+        ({"kind": "not_greater", "margin": 0}, {"against": SMALL}, "p < 0.001 against no effect, adjusted"),
+        ({"margin": 0}, {"against": MATTERS}, "p < 0.001 against any effect, adjusted"),
+        ({"margin": 0}, {}, "n = 5 and 5; any difference matters). Published"),
         (
             {"kind": "fails", "threshold": 6.0},
             {"n_than": 0, "method": "Student's t"},
-            "Test error: 70.00 % against a threshold of 6.00 % (difference EFFECT, Student's t: p < 0.001, adjusted p "
-            "= 0.002, n = 5; the",
+            "Test error: 70.00 % (shortcut none, depth 56) against a threshold of 6.00 % (difference +64.00 pp [+60.50, "
+            "+67.50], Student's t: p < 0.001 against no effect, adjusted p = 0.002, n = 5; the",
         ),
         (
-            {"kind": "trend", "factor": "depth", "direction": "rises"},
+            {"kind": "trend", "arm": {"shortcut": "none"}, "factor": "depth", "direction": "rises"},
             {},
-            "Test error: 6.00 % at the first and 70.00 % at the last level (change along the straight line over the "
-            "levels EFFECT, W",
+            "Test error: 6.00 % at depth 8 and 70.00 % at depth 56 (change along the straight line over the levels "
+            "+64.00 pp [+60.50, +67.50], W",
         ),
         (
-            {"kind": "crossover", "than": {}, "factor": "batch_size", "at": ["first", 32]},
+            {"kind": "crossover", "arm": PLAIN, "than": RESIDUAL, "factor": "depth", "at": ["first", 32]},
             {},
-            "difference +9.00 pp at the first batch size and -8.50 pp at batch size 32 (the one minus the other "
-            "EFFECT, W",
+            "Test error: shortcut none minus shortcut identity is +9.00 pp at depth 8 and −8.50 pp at depth 32 (Welch's "
+            "t: p < 0.001 against no effect at one of the levels, adjusted p = 0.002, n = 5 and 5; the",
+        ),
+        (
+            {"kind": "crossover", "arm": PLAIN, "than": RESIDUAL, "factor": "depth", "at": ["first", 32]},
+            {"against": MATTERS},
+            "p < 0.001 against effects of 1 pp or more at both levels, adjusted",
         ),
         (
             {},
@@ -73,7 +106,13 @@ def claim(**changes):
             "with probability 80 %, and 10 seeds an arm would settle it",
         ),
         (
-            {"kind": "crossover", "than": {}, "factor": "batch_size", "at": [2, 32]},
+            {"kind": "not_greater"},
+            {"verdict": "inconclusive", "detectable": 5.954, "seeds_needed": 9.0},
+            "Inconclusive. At the level of this report the difference cannot be told from the smallest that matters: one "
+            "of 5.95 pp more or less than that would have been, with probability 80 %, and 9 seeds an arm would settle it",
+        ),
+        (
+            {"kind": "crossover", "arm": PLAIN, "than": RESIDUAL, "factor": "depth", "at": [20, 32]},
             {"verdict": "inconclusive", "detectable": 5.954},
             "the less clear of the two differences does not stand out from the spread between seeds: one of 5.95 pp "
             "would have been found with probability 80 %, and more than 1,000 seeds an arm would settle it",
@@ -99,13 +138,50 @@ def claim(**changes):
         (
             {"metric": "parameters", "margin": 0},
             {"method": "exact", "mean_arm": 19074.0, "mean_than": 850.0, "diverged": 5},
-            "Supported. Parameters: 19,074 against 850 (difference EFFECT, the same for every seed; the smallest "
-            "difference that matters was set to 0). Published",
+            "Supported. Parameters: 19,074 (depth 56) against 850 (depth 20) (difference +64, the same for every seed; "
+            "any difference matters). Published",
         ),
     ],
 )
-def test_a_verdict_in_words(changes, row, told):
-    assert told in sentence(claim(**changes), {**ROW, **row}, "EFFECT")
+def test_a_verdict_in_words(depth, changes, row, told):
+    assert told in sentence(depth, claim(**changes), {**ROW, **row})
+
+
+@pytest.mark.parametrize(
+    ("arm", "than", "told"),
+    [
+        (PLAIN_56, PLAIN_20, ["depth 56", "depth 20"]),
+        (PLAIN | {"depth": "last"}, PLAIN | {"depth": "first"}, ["depth 56", "depth 8"]),
+        (
+            PLAIN | {"depth": "last"},
+            RESIDUAL | {"depth": 56},
+            ["shortcut none, depth 56", "shortcut identity, depth 56"],
+        ),
+        (PLAIN, RESIDUAL, ["shortcut none", "shortcut identity"]),
+        (PLAIN | {"depth": [32, "20"]}, PLAIN_56, ["depth 20 and 32", "depth 56"]),
+        (PLAIN, PLAIN_56, ["", "depth 56"]),
+    ],
+)
+def test_the_sides_of_a_claim_by_what_tells_them_apart(depth, arm, than, told):
+    assert told_apart(depth, claim(arm=arm, than=than)) == told
+
+
+def test_a_trend_ends_at_the_levels_that_its_arms_have():
+    growth = plan_study(Library(), "digits", "growth_rate")  # the last level, none, is that of the ResNet
+    trend = claim(kind="trend", arm={"kind": "dense"}, factor="growth_rate", direction="falls")
+    last = [level.label for level in growth.factors["growth_rate"].levels][-2]
+    assert f"6.00 % at growth rate 4 and 70.00 % at growth rate {last} (change" in sentence(
+        growth, trend, ROW
+    )
+
+
+@pytest.mark.parametrize(("name", "told"), [("report", "suite"), ("depth", "suite"), ("width", "study")])
+def test_what_p_values_are_adjusted_over(name, told):
+    plan = make_plan(Library(), "digits")
+    assert (
+        adjusted_over(plan, name)
+        == f"the {family(plan, name)} claims that {'the' if told == 'suite' else 'this'} {told} tests"
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +202,17 @@ def test_numbers_stand_with_the_unit_of_their_metric(metric, effect, at, margin)
 def test_effects_without_an_interval():
     assert effect_with_interval(claim(), {"verdict": "not tested"}) == "–"
     counted = {**ROW, "method": "exact", "effect": -18224.0}
-    assert effect_with_interval(claim(metric="macs"), counted) == "-18,224"
+    assert effect_with_interval(claim(metric="macs"), counted) == "−18,224"
+    crossed = claim(kind="crossover", arm=PLAIN, than=RESIDUAL, factor="depth", at=[20, 56])
+    assert effect_with_interval(crossed, ROW) == "+9.00 pp and −8.50 pp"
+
+
+@pytest.mark.parametrize(
+    ("metric", "margin", "told"),
+    [("test_error", 0, "any"), ("images_per_second", 0, "any"), ("images_per_second", 5, "5 images/s")],
+)
+def test_any_difference_matters_to_a_claim_with_a_margin_of_0(metric, margin, told):
+    assert smallest(claim(metric=metric, margin=margin)) == told
 
 
 @pytest.mark.parametrize(
@@ -135,12 +221,12 @@ def test_effects_without_an_interval():
 )  # fmt: skip
 def test_numbers_that_are_no_percentages_have_three_digits(number, told):
     assert numeral("train_loss", number) == told
-    assert change("train_loss", -number) == f"-{told}"
+    assert change("train_loss", -number) == f"−{told}"
 
 
 @given(st.floats(-1e9, 1e9), st.sampled_from(sorted(METRICS)))
 def test_printed_numbers_are_near_the_number(number, metric):
-    printed = float(numeral(metric, number, "+").replace(",", ""))
+    printed = float(numeral(metric, number, "+").replace(",", "").replace("−", "-"))
     assert printed == pytest.approx(number, rel=0.0051, abs=0.0051 if "(" in METRICS[metric] else 0)
 
 

@@ -139,7 +139,7 @@ def test_every_link_leads_to_a_place_in_the_page(open_report):
     claim = page.locator(":target")
     assert page.locator("main table").first.locator("tbody td").first.inner_text() == claim.inner_text()
     page.locator("main table").first.locator("tbody tr td:nth-child(2) a").first.click()
-    compared = page.locator("#runs-of-depth-plain-degrades")
+    compared = page.locator("#runs-of-depth-plain-networks-degrade-with-depth")
     playwright.expect(compared.locator("tbody")).to_be_visible()
     assert set(column(compared.locator("table"), "Shortcut")) == {"none"}
     assert column(compared.locator("table"), "Depth") == ["20"] * 3 + ["56"] * 3
@@ -182,7 +182,14 @@ def test_nothing_is_wider_than_a_phone(open_report, address):
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     boxes = page.locator("div.table:visible")
     assert boxes.count() == page.locator("main table:visible").count()
-    assert boxes.evaluate_all("boxes => boxes.some(box => box.scrollWidth > box.clientWidth)")
+    assert not boxes.evaluate_all("boxes => boxes.some(box => box.scrollWidth > box.clientWidth)")
+    first = page.locator("main table:visible").first  # a row is a card that names its cells
+    names = first.evaluate(
+        "table => [...table.rows[1].cells].map(cell => getComputedStyle(cell, '::before').content)"
+    )
+    assert names[:2] == ['"Claim: "', '"Verdict: "']
+    page.get_by_role("searchbox").fill("identity")
+    assert page.locator("#runs-depth tbody tr:visible").count() == 6
     assert not page.locator("#contents nav").is_visible()
     page.locator("#contents summary").click()
     assert page.locator("#contents nav").is_visible()

@@ -25,9 +25,10 @@ from ablations.mathfont import italic
 from ablations.methods import methods
 from ablations.opening import opening
 from ablations.plan import Run, make_plan
-from ablations.report import error_on_others, write_report, write_verdicts
+from ablations.report import error_on_others, write_report
 from ablations.store import Store, table
 from ablations.typesetting import Typesetter
+from ablations.verdicts import write_verdicts
 
 SUITE = """
 title: made up
@@ -143,10 +144,15 @@ def test_the_report_opens_with_a_summary_and_refers_to_figures_and_tables_by_num
     text = " ".join(report(plan).split())
     assert "8 networks were trained on 256 handwritten digits" in text
     assert "to put 4 statements about convolutional networks to the test: " in text
-    assert "Figure 1 and Table 1 show them all." in text
+    assert "Table 1 and Figure 1 show them all." in text
     assert "Figure 2, Figure 3 and Figure 4 show the runs; Table 2 lists the arms." in text
     assert "**Table 2.** Depth of plain and residual networks: the arms" in text
-    assert text.index("**Summary.**") < text.index("**Table 1.**") < text.index("## Depth of plain")
+    assert (
+        text.index("## Summary")
+        < text.index("**Table 1.**")
+        < text.index("**Figure 1.**")
+        < text.index("## Depth")
+    )
     order = ["Methods", "Threats to validity", "Reproduction", "References"]
     places = [text.index(f"## {heading}") for heading in order]
     assert places == sorted(places)
@@ -160,7 +166,7 @@ def test_what_is_not_trained_yet_is_said_at_the_top_with_the_command_that_trains
     first = next(iter(plan.study("depth").arms.values()))
     header = read_header(layout.data(first.data_key))
     shutil.rmtree(store.path(Run(first, 1, header.fingerprint)))
-    top = report(plan).partition("**Summary.**")[0]
+    top = report(plan).partition("networks were trained")[0]
     assert "1 of the 8 runs of depth is missing: shortcut none, depth 20 (seed 1)." in top
     assert "`snakemake depth --cores all --config suite=mine extra=" in top
 
@@ -175,10 +181,20 @@ def test_a_study_without_runs_leaves_the_others_their_report(workspace, capsys, 
     assert main(["report", *options]) == 0
     assert "not tested" in capsys.readouterr().out
     text = layout.report("mine", "report", "md").read_text()
-    assert "runs of width are missing" in text.partition("**Summary.**")[0]
+    assert "runs of width are missing" in text.partition("networks were trained")[0]
     assert "8 networks were trained" in text and "## Width" in text
     shutil.rmtree(layout.RESULTS / "runs")
     assert main(["report", *options]) == 2  # no report from tables of runs that are gone
+
+
+def test_verdicts_on_claims_that_have_changed_since_are_not_told(workspace):
+    plan = plan_of(workspace)
+    made_up(plan)
+    report(plan)
+    path = layout.verdicts("mine", "report")
+    path.write_text(path.read_text().replace("plain-networks-degrade-with-depth", "plain-degrades"))
+    with pytest.raises(UserError, match="other claims than the studies have now; judge them again"):
+        write_report(plan, "report")
 
 
 def test_the_pdf_is_set_as_a_course_report_or_as_a_paper_with_its_authors(workspace):
@@ -249,7 +265,7 @@ def test_the_summary_counts_and_lists_what_held_and_what_did_not():
         {"title": "Supported", "claims": ["[Claim 1](#claim-s-c1): +1 pp"]},
         {"title": "Refuted", "claims": ["[Claim 3](#claim-s-c3): +3 pp"]},
     ]
-    assert told["undecided"].endswith("Nearest to a verdict is “Claim 4”, with 17 seeds an arm.")
+    assert told["undecided"].endswith("with 17 seeds an arm if effects are as large as seen: “Claim 4”.")
     many = opening(*verdict_rows(*["supported"] * 11), 12, "digits", "5")
     assert len(many["lists"][0]["claims"]) == 9 and many["lists"][0]["claims"][-1].startswith("and 3 more")
     assert many["undecided"] == ""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ablations.config import KINDS_OF_CLAIM, METRICS, Claim, Library
-from ablations.plan import plan_study
+from ablations.plan import make_plan, plan_study
 from ablations.statistics import (
     ALPHA,
+    MATTERS,
     MEASURED_ON_THE_MACHINE,
     METHODS,
+    NONE,
+    SMALL,
     Comparison,
     Contrast,
     Verdict,
@@ -26,6 +30,7 @@ from ablations.statistics import (
     contrast,
     decide,
     detectable,
+    family,
     judge,
     linear_weights,
     listed_arms,
@@ -113,9 +118,9 @@ def difference_of(effect, variance=1.0, seeds=5):
         ("trend", [-5], 0.001, 1.0, "supported"),
         ("fails", [5], 0.001, 1.0, "supported"),
         ("not_greater", [0.2], 0.001, 0.8, "supported"),
-        ("not_greater", [0.5], 0.01, 0.001, "supported"),  # there, but shown to be smaller than what matters
         ("not_greater", [0.2], 0.3, 0.8, "inconclusive"),
         ("not_greater", [5], 1.0, 0.001, "refuted"),
+        ("not_greater", [5], 1.0, 0.06, "inconclusive"),
         ("not_greater", [-5], 0.001, 1.0, "supported"),
         ("equivalent", [0.2], 0.001, 0.8, "supported"),
         ("equivalent", [5], 1.0, 0.001, "refuted"),
@@ -144,7 +149,27 @@ def test_equivalence_is_two_one_sided_tests():
             claim("equivalent", 3.0), aligned(claim("equivalent", 3.0), [welch(x, y, 0.0)])
         )
         assert p_for == pytest.approx(2 * ttost_ind(x, y, -3, 3, usevar="unequal")[0])
-        assert p_against == pytest.approx(stats.ttest_ind(x, y, equal_var=False).pvalue)
+        assert p_against == 1  # the difference seen is below the margin
+
+
+@pytest.mark.parametrize(("kind", "signs"), [("not_greater", [1]), ("equivalent", [1, -1])])
+def test_absence_is_refuted_by_an_effect_beyond_the_margin(kind, signs):
+    a, b = np.array([5.0, 6.0, 7.5, 5.5]), np.array([1.0, 2.0, 1.5])
+    for sign in signs:
+        of_absence = claim(kind, 3.0)
+        p_for, p_against = p_values(of_absence, aligned(of_absence, [welch(sign * a, sign * b, 0.0)]))
+        beyond = stats.ttest_ind(a - 3, b, equal_var=False, alternative="greater")
+        assert (p_for, p_against) == (1, pytest.approx(2 * beyond.pvalue))
+
+
+@pytest.mark.parametrize(("effect", "distance"), [(0.2, 0.8), (1.5, 0.5), (-3, 4)])
+def test_a_claim_of_absence_waits_for_the_distance_from_its_margin(effect, distance):
+    of_absence = claim("not_greater")
+    seen = Comparison(of_absence, Verdict("s", "c", ""), aligned(of_absence, [difference_of(effect)]))
+    assert seen.unsettled[1] == pytest.approx(distance)
+    assert decide(seen, 1.0, 1.0, ALPHA).seeds_needed == pytest.approx(
+        seeds_needed(difference_of(0), distance, ALPHA), nan_ok=True
+    )
 
 
 def test_a_crossover_hangs_on_the_difference_that_is_shown_less_clearly():
@@ -204,9 +229,9 @@ def test_adjusting_lies_between_the_raw_p_and_holms(pairs):
     assert (ours >= flat - 1e-12).all() and (ours <= holm + 1e-12).all()
 
 
-def claims_by_simulation(scenario, seeds, method):
+def claims_by_simulation(scenario, seeds, method, number):
     """Coverage of 95 % intervals and false reports in percent, over noisy, middle and quiet claims."""
-    runs = coverage.reports(np.random.default_rng(0), scenario, seeds, 8000)
+    runs = coverage.reports(np.random.default_rng(0), scenario, seeds, number)
     p = [method(runs, pair) for pair in coverage.PAIRS.values()]
     return [(coverage.coverage(x), coverage.false_reports(x)) for x in p]
 
@@ -214,13 +239,37 @@ def claims_by_simulation(scenario, seeds, method):
 @pytest.mark.parametrize("seeds", coverage.SEEDS)
 @pytest.mark.parametrize("scenario", [name for name in coverage.SCENARIOS if "diverge" not in name])
 def test_intervals_cover_and_reports_do_not_err(scenario, seeds):
-    for covered, false in claims_by_simulation(scenario, seeds, coverage.welch_p):
-        assert 93 <= covered <= 97.5  # 8,000 intervals: within 0.5
-        assert false <= 5 + 3.2  # 400 reports: three standard errors
+    for covered, false in claims_by_simulation(scenario, seeds, coverage.welch_p, 40_000):
+        assert 94.6 <= covered <= 97.5  # of 40,000 intervals, 95 % but for three standard errors, or more
+        assert false <= 5 + 1.5  # of 2,000 reports: three standard errors
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["greater, 1", "not_greater, 0.99", "not_greater, 1", "equivalent, 0.99", "equivalent, 1", "mixed"],
+)
+def test_verdicts_at_their_margin_are_false_in_half_of_five_percent(name):
+    report = coverage.REPORTS[name]
+    _, _, false = coverage.shares(report, coverage.verdicts(report, 5, 1000, np.random.default_rng(0)))
+    assert 1 <= false <= 4  # of 1,000 reports: 2.5 % and three standard errors
+
+
+def test_an_effect_that_is_not_there_is_supported_in_half_of_five_percent():
+    report, random = coverage.REPORTS["greater, 0"], np.random.default_rng(0)
+    assert 1 <= coverage.shares(report, coverage.verdicts(report, 5, 1000, random, coverage.NOISY))[2] <= 4
+    supported, refuted, false = coverage.shares(report, coverage.verdicts(report, 5, 1000, random))
+    assert (supported, false) == (0, 0) and refuted > 25  # the one seen must reach the margin, too
+
+
+@pytest.mark.parametrize(("name", "which"), [("greater, 2", 0), ("not_greater, 2", 1), ("equivalent, 2", 1)])
+def test_effects_of_twice_the_margin_are_found(name, which):
+    report = coverage.REPORTS[name]
+    told = coverage.shares(report, coverage.verdicts(report, 10, 200, np.random.default_rng(0)))
+    assert told[which] > 90 and told[2] == 0
 
 
 def test_moderated_variances_do_not_cover_where_arms_differ():
-    noisy, _, quiet = claims_by_simulation("variances differ (2)", 5, coverage.moderated_p)
+    noisy, _, quiet = claims_by_simulation("variances differ (2)", 5, coverage.moderated_p, 8000)
     assert noisy[0] < 93 and noisy[1] > 10 and quiet[0] > 97
 
 
@@ -232,6 +281,16 @@ def test_moderated_variances_by_hand():
     assert (prior[0], freedom[0]) == (pytest.approx(1), pytest.approx(2))
     shrunk, freedom = coverage.moderated(np.exp([[a, -a]]), 2)
     assert shrunk[0] == pytest.approx((1 + np.exp([a, -a])) / 2) and freedom[0] == pytest.approx(4)
+
+
+PAIRS_OF_P = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6)
+
+
+@given(PAIRS_OF_P, PAIRS_OF_P)
+def test_a_part_of_a_family_is_never_judged_bolder_than_the_whole(part, others):
+    alone = adjust(part + [(1.0, 1.0)] * len(others))[: len(part)]
+    whole = adjust(part + others)[: len(part)]
+    assert (np.array(alone) >= np.array(whole) - 1e-12).all()
 
 
 def test_powers_of_more_seeds_and_larger_effects_are_higher():
@@ -273,7 +332,7 @@ def test_verdicts_on_the_depth_study(depth):
         ("identity", "20"): [2, 2.1, 2.2],
         ("identity", "56"): [2, 2.1, 2],
     }
-    plain, residual, better, crossed = judge([(depth, runs_of(depth, errors))])
+    plain, residual, better, crossed = judge([(depth, runs_of(depth, errors))], 4)
     assert [v.verdict for v in (plain, residual, better)] == ["supported"] * 3
     assert (crossed.verdict, crossed.effect_first, crossed.runs) == ("refuted", pytest.approx(64), 12)
     assert plain.correlation == pytest.approx(1) and math.isnan(plain.detectable)
@@ -284,14 +343,14 @@ def test_verdicts_on_the_depth_study(depth):
 def judged(depth, errors, columns=None, **changes):
     """The verdict on one claim of the depth study, changed like this, on runs with these columns besides."""
     raw = {
-        **depth.study.claims["plain-degrades"].model_dump(exclude_none=True),
+        **depth.study.claims["plain-networks-degrade-with-depth"].model_dump(exclude_none=True),
         "metric": "test_error",
         **changes,
     }
     claim = Claim.model_validate({key: value for key, value in raw.items() if value is not None})
     study = depth.study.model_copy(update={"claims": {"c": claim}})
     runs = runs_of(depth, errors).assign(**(columns or {}))
-    (verdict,) = judge([(replace(depth, study=study), runs)])
+    (verdict,) = judge([(replace(depth, study=study), runs)], 1)
     return verdict
 
 
@@ -332,6 +391,9 @@ def test_a_crossover_shows_both_differences(depth):
     crossed = judged(depth, FOUR, **changes)
     assert (crossed.effect_first, crossed.effect_second) == (pytest.approx(25.5), pytest.approx(-67.85))
     assert crossed.effect == pytest.approx(25.5 + 67.85) and crossed.verdict == "supported"
+    assert (crossed.n_arm, crossed.n_than, crossed.runs) == (4, 4, 16)
+    fewer = judged(depth, FOUR | {("none", "20"): [5, 6, 7]}, **changes)
+    assert (fewer.n_arm, fewer.n_than, fewer.runs) == (4, 3, 15)
     parallel = FOUR | {("identity", "56"): [99, 98, 97, 98]}
     assert judged(depth, parallel, **changes).verdict == "refuted"
 
@@ -380,7 +442,7 @@ def test_wilsons_interval_of_an_error():
 
 def test_a_claim_without_runs_says_so(depth):
     errors = {("none", "20"): [5, 6], ("identity", "20"): [1, 2], ("identity", "56"): [1, 2]}
-    plain, residual, *_ = judge([(depth, runs_of(depth, errors))])
+    plain, residual, *_ = judge([(depth, runs_of(depth, errors))], 4)
     assert (plain.verdict, plain.method) == ("not tested", "")
     assert plain.reason == (
         "2 runs of each arm are needed; missing: shortcut none, depth 56 (seeds 0 to 4); shortcut none, depth 20 "
@@ -390,7 +452,9 @@ def test_a_claim_without_runs_says_so(depth):
 
 
 def test_a_suite_of_one_seed_tests_nothing(depth):
-    verdict, *_ = judge([(replace(depth, seeds=(0,)), runs_of(depth, {k: [v[0]] for k, v in FOUR.items()}))])
+    verdict, *_ = judge(
+        [(replace(depth, seeds=(0,)), runs_of(depth, {k: [v[0]] for k, v in FOUR.items()}))], 4
+    )
     assert verdict.reason == "2 runs of each arm are needed; 1 planned"
 
 
@@ -460,6 +524,16 @@ def test_p_is_that_of_the_test_that_decided(depth):
     assert (rises.p, rises.p_adjusted, rises.method) == (rises.p_for, rises.p_for, "Welch's t")
     falls = judged(depth, FOUR, kind="less")
     assert (falls.verdict, falls.p) == ("refuted", falls.p_against)
+    assert (rises.against, falls.against) == (NONE, MATTERS)
+
+
+@pytest.mark.parametrize(
+    ("margin", "method", "against"),
+    [(100, "Welch's t, two one-sided", MATTERS), (1, "Welch's t", SMALL)],
+)
+def test_a_verdict_tells_the_test_that_was_done_and_what_it_is_against(depth, margin, method, against):
+    verdict = judged(depth, FOUR, kind="equivalent", margin=margin)
+    assert (verdict.method, verdict.against) == (method, against)
 
 
 def test_levels_that_are_one_in_this_suite_are_not_compared(depth):
@@ -509,13 +583,46 @@ def test_a_count_is_never_inconclusive(effect, margin, kind):
     )
 
 
+def test_claims_of_the_family_that_are_not_here_count_as_not_rejected(depth):
+    runs = runs_of(depth, FOUR)
+    (alone,), (one_of_ten,) = (
+        judge([(depth_with(depth, "residual-networks-beat-plain-ones"), runs)], family) for family in (1, 10)
+    )
+    assert one_of_ten.p_adjusted == pytest.approx(10 * alone.p_adjusted) and alone.p == one_of_ten.p
+    errors = {key: values for key, values in FOUR.items() if key != ("identity", "20")}
+    partly = judge([(depth, runs_of(depth, errors))], 4)
+    assert [v.verdict for v in partly].count("not tested") == 2
+    assert partly[0].p_adjusted == pytest.approx(4 * partly[0].p)
+
+
+def test_the_family_is_that_of_the_suite_in_every_report_of_it():
+    plan = make_plan(Library(), "digits")
+    claims = [plan.study(study).study.claims for study in plan.listed]
+    assert family(plan, "report") == sum(map(len, claims)) > 20
+    assert {family(plan, name) for name in ("depth", "depth-tuned", "growth_rate")} == {
+        family(plan, "report")
+    }
+    assert "width" not in plan.listed and family(plan, "width") == len(plan.study("width").study.claims)
+
+
+def test_counts_are_not_in_the_family():
+    plan = make_plan(Library(), "digits")
+    (counted, *others) = plan.family("report")
+    counts = SimpleNamespace(family=lambda name: [counted.model_copy(update={"metric": "macs"}), *others])
+    assert family(counts, "report") == family(plan, "report") - 1
+
+
 def test_counts_cost_other_claims_no_power(depth):
     runs = runs_of(depth, FOUR).assign(parameters=100)
-    (alone,) = judge([(depth_with(depth, "plain-degrades"), runs)])
-    both = depth_with(depth, "plain-degrades", "residual-does-not")
-    counted = both.study.claims["residual-does-not"].model_copy(update={"metric": "parameters"})
-    study = both.study.model_copy(update={"claims": {**both.study.claims, "residual-does-not": counted}})
-    tested, exact = judge([(replace(both, study=study), runs)])
+    (alone,) = judge([(depth_with(depth, "plain-networks-degrade-with-depth"), runs)], 1)
+    both = depth_with(depth, "plain-networks-degrade-with-depth", "residual-networks-do-not-degrade")
+    counted = both.study.claims["residual-networks-do-not-degrade"].model_copy(
+        update={"metric": "parameters"}
+    )
+    study = both.study.model_copy(
+        update={"claims": {**both.study.claims, "residual-networks-do-not-degrade": counted}}
+    )
+    tested, exact = judge([(replace(both, study=study), runs)], 1)
     assert tested == alone and exact.verdict == "supported"
 
 
@@ -555,7 +662,7 @@ def test_a_claim_on_arms_that_the_suite_lacks_says_so():
         {k: a for k, a in planned.arms.items() if k[1] != "56"},
         planned.seeds,
     )
-    verdicts = judge([(smaller, runs_of(smaller, {("none", "20"): [5, 6]}))])
+    verdicts = judge([(smaller, runs_of(smaller, {("none", "20"): [5, 6]}))], 4)
     assert all(v.verdict == "not tested" and "no level `56`" in v.reason for v in verdicts)
 
 
@@ -586,7 +693,7 @@ def test_times_are_compared_only_where_they_were_executed_in_the_same_way(metric
     timed = claim.model_copy(update={"metric": metric})
     study = planned.study.model_copy(update={"claims": {"timed": timed}})
     runs = pd.DataFrame(rows).assign(status="finished")
-    (verdict,) = judge([(replace(planned, study=study), runs)])
+    (verdict,) = judge([(replace(planned, study=study), runs)], 1)
     assert verdict.verdict == told
     if told == "not tested":
         metric_in_words = METRICS[metric].partition(" (")[0]

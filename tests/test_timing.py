@@ -72,6 +72,7 @@ def test_two_jobs_side_by_side(plan):
     assert parts() == {
         "training": (12, 50, "2", "3"),
         "start-up": (6, 25, "2", ""),
+        "mechanisms": (0, 0, "0", ""),
         "tables, figures, report": (2, pytest.approx(100 / 12), "1", ""),
         "scheduling": (4, pytest.approx(100 / 6), "", ""),
         "whole": (24, 100, "3", "3"),
@@ -132,6 +133,24 @@ def test_threads_of_a_job_are_cores(plan):
     timing(plan)
     assert parts()["training"][0] == 2 * 6 + 1 and parts()["start-up"][0] == 2 * 4 + 3
     assert parts()["whole"][0] == 2 * 14 and parts()["scheduling"][0] == 4
+
+
+def test_mechanisms_stand_beside_the_training_of_their_study(plan):
+    """Of a job that found its run trained, too: the share is of the runs' own seconds, not of this invocation's."""
+    study = next(iter(plan.studies))
+    arms = {arm.id for arm in plan.study(study).arms.values()}
+    ours = [number for number, job in enumerate(plan.jobs.values()) if job.arm.id in arms]
+    other = next(number for number, job in enumerate(plan.jobs.values()) if job.arm.id not in arms)
+    trained(plan, ours[0], 0, 10, ("a0", 6, 9))
+    trained(plan, ours[1], 10, 13, ("b0", 14, -1000))
+    trained(plan, other, 13, 20, ("c0", 5, 19))
+    ran("diagnose", study, 20, 22)
+    ran("diagnose", "another", 22, 23)  # a study that the suite had once
+    ran("collect", study, 23, 24)
+    text = timing(plan)
+    assert parts()["mechanisms"] == (3, 12.5, "2", "") and parts()["tables, figures, report"][2] == "1"
+    assert parts()["scheduling"][0] == 0
+    assert text.endswith(f"training of the study's runs: {study} 2.0 s (10.0 % of the 20.0 s).")
 
 
 def test_what_is_not_of_the_plan_is_left_out(plan):

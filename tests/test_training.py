@@ -74,7 +74,9 @@ def test_step_schedule_by_hand():
     assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
-@given(st.integers(1, 20), st.integers(1, 20), st.sampled_from(["step", "cosine", "constant"]), st.floats(0, 1))
+@given(
+    st.integers(1, 20), st.integers(1, 20), st.sampled_from(["step", "cosine", "constant"]), st.floats(0, 1)
+)
 def test_rates_are_positive_and_never_above_the_highest(epochs, steps, schedule, warmup):
     recipe = RECIPE.model_copy(update={"epochs": epochs, "schedule": schedule, "warmup": warmup * epochs})
     rates = [learning_rate(recipe, step, steps) for step in range(epochs * steps)]

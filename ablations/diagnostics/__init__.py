@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from ablations import data, layout
-from ablations.collect import write_table
 from ablations.diagnostics.landscape import (
     gradient_correlation,
     loss_along_gradient,
@@ -36,6 +35,7 @@ from ablations.diagnostics.signals import (
 )
 from ablations.diagnostics.uncertainty import dropout_uncertainty
 from ablations.errors import UserError
+from ablations.files import write_text
 from ablations.mechanisms import (
     ANY,
     DELETED,
@@ -46,7 +46,6 @@ from ablations.mechanisms import (
     SEVERAL,
     SWAPPED,
     TRAINED,
-    UNCERTAINTY,
 )
 from ablations.plan import Arm, Plan, PlannedStudy, Run
 from ablations.store import WEIGHTS, Store, snapshot
@@ -54,6 +53,7 @@ from ablations.training.engine import begin, denormals_as_zero
 from ablations.training.evaluation import Splits
 from ablations.training.streams import stream
 
+DIGITS = "%.5g"  # five significant ones: of places, 1/32 and its multiples are exact
 BATCH = 256  # images: the first of the validation split
 
 Probe = Callable[[nn.Sequential, Tensor, Tensor, torch.Generator], Points]
@@ -74,7 +74,7 @@ PROBES: dict[str, dict[str, Probe]] = {
     "gradient-correlation": {INITIAL: gradient_correlation, TRAINED: gradient_correlation},
     "loss-curve": {TRAINED: loss_curve},
     "loss-contour": {TRAINED: loss_contour},
-    "dropout-uncertainty": {UNCERTAINTY: dropout_uncertainty},
+    "dropout-uncertainty": {TRAINED: dropout_uncertainty},
 }
 AT_INITIALISATION = (ANY, INITIAL, GAIN_INITIAL)  # panels of networks before their first step
 # Through training: at each epoch whose weights there are, a number a panel.
@@ -105,7 +105,7 @@ def diagnose(plan: Plan, name: str) -> None:
         with denormals_as_zero():
             rows = list(measured(planned, arms, diagnostic, store, splits))
         columns = [*planned.factors, "seed", "status", "panel", *MECHANISMS[diagnostic].place, "value"]
-        write_table(pd.DataFrame(rows, columns=columns), path)
+        write_text(path, pd.DataFrame(rows, columns=columns).to_csv(index=False, float_format=DIGITS))
 
 
 def measured(

@@ -85,15 +85,20 @@ def jacobian_gains(net: nn.Sequential, images: Tensor, labels: Tensor, random: t
 @torch.no_grad()
 def response_magnitude(net: nn.Sequential, images: Tensor, labels: Tensor, random: torch.Generator) -> Points:
     """By block from 1: the standard deviation, over images, channels and pixels, of its transform's output before
-    the addition, in a plain network before the ReLU (He et al. 2015, section 4.2 and Fig. 7, there of each layer)."""
+    the addition, in a plain network before the ReLU, over that of the block's input (after He et al. 2015, section
+    4.2 and Fig. 7, there of each layer and not over anything)."""
     as_in_training(net)
-    deviations: list[float] = []
+    ratios: list[float] = []
+
+    def measure(transform: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        ratios.append((output.std() / entering[-1]).item())
+
+    entering: list[Tensor] = []
     for block in blocks(net).values():
-        block.transform.register_forward_hook(
-            lambda module, x, output: deviations.append(output.std().item())
-        )
+        block.register_forward_pre_hook(lambda module, inputs: entering.append(inputs[0].std()))
+        block.transform.register_forward_hook(measure)
     net(images)
-    return list(enumerate(deviations, start=1))
+    return list(enumerate(ratios, start=1))
 
 
 @torch.no_grad()

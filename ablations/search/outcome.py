@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 import optuna
@@ -34,7 +36,7 @@ def write_outcome(suite: str, planned: PlannedStudy, storage: BaseStorage) -> No
     rows, best = [], []
     for key in planned.arms:
         study = load(suite, planned, key, storage)
-        left = sum(not is_spent(trials) for trials in places(study).values())
+        left = sum(not is_spent(trials) for trials in places(study, planned.search).values())
         if left:
             raise UserError(
                 f"{left} of the {planned.search.trials} trials of {' '.join(key)} are not done yet; go on with: "
@@ -51,7 +53,7 @@ def write_outcome(suite: str, planned: PlannedStudy, storage: BaseStorage) -> No
 def table_rows(planned: PlannedStudy, key: tuple[str, ...], study: optuna.Study) -> Iterator[dict[str, Any]]:
     """A row for each trial of an arm: its levels, the place in the budget, what became of it, its settings; times in
     UTC."""
-    for place, trials in sorted(places(study).items()):
+    for place, trials in places(study, planned.search).items():
         for trial in trials:
             seconds = trial.duration.total_seconds() if trial.duration else None
             values = trial.values if trial.state in TAKEN and trial.values else ()
@@ -61,11 +63,13 @@ def table_rows(planned: PlannedStudy, key: tuple[str, ...], study: optuna.Study)
                 "place": place,
                 "state": STATES[trial.state],
                 "reason": trial.user_attrs.get(REASON, ""),
+                **dict.fromkeys(planned.search.objectives),
                 **dict(zip(planned.search.objectives, values, strict=False)),
                 **dict.fromkeys(planned.search.space),
                 **settings_of(trial),
                 "seconds": seconds,
-                "started": trial.datetime_start,
+                "started": trial.datetime_start
+                and f"{trial.datetime_start.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
                 "worker": trial.user_attrs.get(WORKER, ""),
                 "runs": " ".join(trial.user_attrs.get(RUNS, ())),
             }
@@ -74,7 +78,8 @@ def table_rows(planned: PlannedStudy, key: tuple[str, ...], study: optuna.Study)
 def best_of(planned: PlannedStudy, key: tuple[str, ...], study: optuna.Study) -> dict[str, Any]:
     """The settings of the finished trial with the lowest validation error, the earliest of equals; without one, the
     arm's own."""
-    finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    in_places = itertools.chain(*places(study, planned.search).values())
+    finished = [trial for trial in in_places if trial.state == TrialState.COMPLETE]
     found: dict[str, Any] = {"levels": planned.levels(key), "settings": {}}
     if finished:
         best = min(finished, key=lambda trial: (trial.values[0], trial.number))

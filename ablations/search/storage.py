@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import threading
 import uuid
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import optuna
-from optuna.storages import (
-    BaseStorage,
-    JournalStorage,
-    RDBStorage,
-    RetryHeartbeatStaleTrialCallback,
-)
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 
 from ablations import layout
 from ablations.errors import UserError
@@ -27,16 +27,71 @@ HEARTBEAT, GRACE = 30, 120  # seconds between signs of life, and without one unt
 
 
 def open_storage(suite: str) -> BaseStorage:
-    """The storage of a suite's searches. UserError where the database cannot be reached."""
+    """The storage of a suite's searches. UserError where the journal cannot be read, or the database be reached."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     address = os.environ.get(ADDRESS)
     if address:
         return database(address)
     path = layout.journal(suite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileSymlinkLock(str(path))
-    mend(path, lock)
-    return JournalStorage(JournalFileBackend(str(path), lock))
+    try:
+        return JournalStorage(JournalFileBackend(str(path), JournalLock(path)))
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path}: damaged ({error}); move it away, and the search begins anew") from None
+
+
+# ------------------------------------------------------------------------------------------ the journal
+
+
+class Lock:
+    """A lock on a file, for one process at a time, which the kernel frees however that ends. (Optuna's own, a file
+    that is there or not, is left behind by a process that is killed; the others wait half a minute then, and two of
+    them may break it at once.)"""
+
+    def __init__(self, path: Path):
+        self.path, self.held = path, None
+
+    def acquire(self) -> bool:
+        """Wait for it."""
+        held = self.path.open("a+b")
+        fcntl.flock(held, fcntl.LOCK_EX)
+        self.held = held
+        return True
+
+    def release(self) -> None:
+        """Let the next one have it."""
+        self.held.close()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class JournalLock(Lock):
+    """The lock on a journal, before each line that is written to it. A line that a killed process, or a full disk, has
+    left half-written is cut off: the next one would be appended to it, and no one could read on."""
+
+    def acquire(self) -> bool:
+        super().acquire()
+        os.truncate(self.path, end_of_lines(self.held))
+        return True
+
+
+def end_of_lines(file: BinaryIO) -> int:
+    """Where the last whole line of a file ends."""
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return 0
+    file.seek(size - 1)
+    if file.read(1) == b"\n":
+        return size
+    file.seek(0)
+    return file.read().rfind(b"\n") + 1
+
+
+# ------------------------------------------------------------------------------------------ the database
 
 
 def database(address: str) -> RDBStorage:
@@ -44,41 +99,46 @@ def database(address: str) -> RDBStorage:
     import sqlalchemy
 
     try:
-        shown = sqlalchemy.engine.make_url(address).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
+        url = sqlalchemy.engine.make_url(address)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        url = None
+    if url is None or "@" in (url.host or ""):
         raise UserError(
-            f"${ADDRESS}: not the address of a database; one is postgresql+psycopg://user@host/name"
-        ) from None
-    try:
-        return RDBStorage(
-            address,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            f"${ADDRESS}: not the address of a database; one is postgresql+psycopg://user:password@host/name, with "
+            "%40 for an @ in the password, %3A for a colon, %2F for a slash"
         )
-    except ImportError as error:
-        raise UserError(f"{shown}: {error}; for PostgreSQL: pip install 'ablations[postgresql]'") from None
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        password = sqlalchemy.engine.make_url(address).password
-        if password:
-            reason = reason.replace(str(password), "***")
-        raise UserError(f"{shown}: cannot be used ({reason})") from None
+    with told_without_password(), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        try:
+            # Optuna takes braces for places to fill in.
+            whole = re.sub(r"[{}]", lambda brace: 2 * brace[0], address)
+            return RDBStorage(
+                whole,
+                engine_kwargs={"pool_pre_ping": True},  # a connection may be cut while a trial trains
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+            )
+        except ImportError as error:
+            raise UserError(
+                f"${ADDRESS}: {error}; for PostgreSQL: pip install 'ablations[postgresql]'"
+            ) from None
 
 
-def mend(path: Path, lock: JournalFileSymlinkLock) -> None:
-    """Cut off the line of a journal that a killed process left half-written: the next one would be appended to it,
-    and no one could read on."""
-    if not path.is_file():
-        return
-    lock.acquire()
+@contextmanager
+def told_without_password() -> Iterator[None]:
+    """Turns what goes wrong with the database into a UserError, which has no password in it."""
+    import sqlalchemy
+
     try:
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(path, whole)
-    finally:
-        lock.release()
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = error.__cause__ or error
+        reason = str(getattr(cause, "orig", None) or cause).strip().partition("\n")[0]
+        url = sqlalchemy.engine.make_url(os.environ[ADDRESS])
+        for secret in (url.password, url.query.get("password"), url.query.get("sslpassword")):
+            if secret:
+                reason = reason.replace(str(secret), "***")
+        shown = url.set(query={}).render_as_string(hide_password=True)
+        raise UserError(f"{shown}: cannot be used ({reason})") from None
 
 
 # ------------------------------------------------------------------------------------------ who is alive
@@ -91,10 +151,11 @@ def alive(suite: str) -> Iterator[str]:
     name = uuid.uuid4().hex
     path = sign_of_life(suite, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield name
-        path.unlink()
+    with Lock(path):
+        try:
+            yield name
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def is_gone(suite: str, name: str) -> bool:
@@ -114,3 +175,27 @@ def is_gone(suite: str, name: str) -> bool:
 def sign_of_life(suite: str, name: str) -> Path:
     """The file of a worker."""
     return layout.journal(suite).parent / "workers" / name
+
+
+@contextmanager
+def heartbeat(storage: BaseStorage, trial: optuna.Trial) -> Iterator[None]:
+    """Tells a database now and then that the worker of a trial lives; a journal needs no telling. (Optuna's own stops
+    for good when a connection is cut.)"""
+    if not isinstance(storage, RDBStorage):
+        yield
+        return
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT):
+            with suppress(Exception):  # the next one may come through
+                storage.record_heartbeat(trial._trial_id)
+        storage.remove_session()
+
+    beating = threading.Thread(target=beat, daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        over.set()
+        beating.join()

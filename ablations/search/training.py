@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import fcntl
 import io
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
-import pandas as pd
 
 from ablations.cost import count
 from ablations.plan import Arm, Run
@@ -29,26 +31,45 @@ class Runs:
         that of each epoch, and may raise what stops the run: nothing of it is kept then."""
         splits = self.splits[arm.data_key]
         run = Run(arm, seed, splits.data.fingerprint)
-        metrics = None
-        with suppress(Damaged):  # it is trained anew
-            metrics = self.store.verified(run)
-        if metrics is not None:
-            history = pd.read_csv(io.BytesIO(self.store.file(run.id, "history.csv")))
-            for row in history.to_dict("records"):
-                after_epoch(row["epoch"], row["validation_error"])
-            return run.id, metrics["validation_error"]
-        try:
-            watch = lambda row: after_epoch(row["epoch"], row["validation_error"])  # noqa: E731
-            train_arm(arm, [seed], splits, self.store, watch=watch)
-        except optuna.TrialPruned:
-            forget(self.store.path(run))
-            raise
-        return run.id, self.store.metrics(run)["validation_error"]
+        with alone(self.store.path(run)):
+            metrics = None
+            with suppress(Damaged):  # it is trained anew
+                metrics = self.store.verified(run)
+            if metrics is None:
+                try:
+                    watch = lambda row: after_epoch(row["epoch"], row["validation_error"])  # noqa: E731
+                    train_arm(arm, [seed], splits, self.store, watch=watch)
+                except optuna.TrialPruned:
+                    forget(self.store.path(run))
+                    raise
+                return run.id, self.store.metrics(run)["validation_error"]
+        history = self.store.file(run.id, "history.csv").decode()
+        for row in csv.DictReader(io.StringIO(history)):
+            after_epoch(int(row["epoch"]), float(row["validation_error"]))
+        return run.id, metrics["validation_error"]
 
     def macs_of(self, arm: Arm) -> int:
         """Multiply-adds of an image."""
         data = self.splits[arm.data_key].data
         return count(arm.model, data.shape, len(data.classes)).macs
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other workers of this machine from a run, whose settings they may have been given too; they find it in the
+    store afterwards."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(held), folder.stat()):
+                break
+        os.close(held)  # it was removed meanwhile
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def forget(folder: Path) -> None:

@@ -1,33 +1,39 @@
 """The trials of a search: enqueued once, handed out to workers, and trained as runs like any other.
 
-Every arm has an Optuna study with as many places as its budget has trials. A trial holds one place; a place is taken
-once there is a trial in it that was finished or pruned. What a worker leaves behind when it is killed is failed over:
-its place is enqueued again with the same settings, and its run goes on from the checkpoint.
+Every arm has an Optuna study with as many places as its budget has trials. A trial holds one place; a place is spent
+once there is a trial in it that was finished or pruned, or that cannot be trained. What a worker leaves behind when it
+is killed is failed over: its place is enqueued again with the same settings, and its run goes on from the checkpoint.
 """
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import TPESampler
-from optuna.storages import BaseStorage, JournalStorage, fail_stale_trials
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
+from ablations import layout
 from ablations.config import Scalar, Search, listed
 from ablations.errors import UserError
 from ablations.plan import Arm, PlannedStudy, content_id, retuned
-from ablations.search.storage import is_gone
+from ablations.search import storage as storages
+from ablations.search.storage import Lock, heartbeat, is_gone
 from ablations.space import Choice, Dimension
 
 PLACE, WORKER, REASON, RUNS = "place", "worker", "reason", "runs"  # what a trial has written on it
+SURPLUS = "surplus"  # the reason of a trial that has no place
 TAKEN = (TrialState.COMPLETE, TrialState.PRUNED)
+PAUSE = 2.0  # seconds until a worker without work looks again whether others have ended
 
 
 class Surplus(Exception):
@@ -61,9 +67,8 @@ def begin(suite: str, planned: PlannedStudy, storage: BaseStorage) -> None:
             directions=["minimize"] * len(planned.search.objectives),
             load_if_exists=True,
         )
-        there = places(study)
-        for place in range(planned.search.trials):
-            if place not in there:
+        for place, trials in places(study, planned.search).items():
+            if not trials:
                 fixed = own_settings(arm, planned.search) if place == 0 else {}
                 study.enqueue_trial(fixed, user_attrs={PLACE: place})
 
@@ -78,14 +83,22 @@ def check(arm: Arm, search: Search) -> None:
 
 
 def load(suite: str, planned: PlannedStudy, key: tuple[str, ...], storage: BaseStorage) -> optuna.Study:
-    """The Optuna study of an arm, which is there. It prunes across epochs and seeds, with one objective."""
-    search = planned.search
-    one = len(search.objectives) == 1
-    return optuna.load_study(
-        study_name=optuna_name(suite, planned, key),
-        storage=storage,
-        pruner=EpochsThenSeeds(most_epochs(planned, key)) if one else NopPruner(),
-    )
+    """The Optuna study of an arm. It prunes across epochs and seeds, with one objective. UserError where it is not
+    there."""
+    one = len(planned.search.objectives) == 1
+    try:
+        return optuna.load_study(
+            study_name=optuna_name(suite, planned, key),
+            storage=storage,
+            pruner=EpochsThenSeeds(most_epochs(planned, key), planned.arms[key].recipe.warmup)
+            if one
+            else NopPruner(),
+        )
+    except KeyError:
+        raise UserError(
+            f"the search of {planned.name} {' '.join(key)} has not begun, or is another since the study was changed; "
+            f"begin with: ablations search {planned.name} --suite {suite} --part begin"
+        ) from None
 
 
 def most_epochs(planned: PlannedStudy, key: tuple[str, ...]) -> int:
@@ -94,12 +107,12 @@ def most_epochs(planned: PlannedStudy, key: tuple[str, ...]) -> int:
     return max(dimension.ends) if dimension else planned.arms[key].recipe.epochs
 
 
-def places(study: optuna.Study) -> dict[int, list[FrozenTrial]]:
+def places(study: optuna.Study, search: Search) -> dict[int, list[FrozenTrial]]:
     """The trials in each place of the budget, surplus ones left out."""
-    found: dict[int, list[FrozenTrial]] = {}
+    found: dict[int, list[FrozenTrial]] = {place: [] for place in range(search.trials)}
     for trial in study.get_trials(deepcopy=False):
-        if PLACE in trial.user_attrs and trial.user_attrs.get(REASON) != "surplus":
-            found.setdefault(trial.user_attrs[PLACE], []).append(trial)
+        if trial.user_attrs.get(PLACE) in found and trial.user_attrs.get(REASON) != SURPLUS:
+            found[trial.user_attrs[PLACE]].append(trial)
     return found
 
 
@@ -108,19 +121,38 @@ def is_spent(trials: Iterable[FrozenTrial]) -> bool:
     return any(trial.state in TAKEN or trial.user_attrs.get(REASON) for trial in trials)
 
 
-def fail_over(suite: str, study: optuna.Study, storage: BaseStorage) -> None:
+def fail_over(
+    suite: str, planned: PlannedStudy, study: optuna.Study, storage: BaseStorage, unsigned: dict[Any, float]
+) -> None:
     """Enqueue the places again whose workers are gone, with the settings that they had."""
-    if isinstance(storage, JournalStorage):
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            worker = trial.user_attrs.get(WORKER)
-            if worker is not None and is_gone(suite, worker):
-                study.tell(trial.number, state=TrialState.FAIL)
-    else:
-        fail_stale_trials(study)  # enqueues them itself
-    for place, trials in places(study).items():
-        waiting = any(trial.state in (TrialState.WAITING, TrialState.RUNNING) for trial in trials)
-        if not waiting and not is_spent(trials):
+    for trial in left_behind(suite, study, storage, unsigned):
+        with suppress(UpdateFinishedTrialError):  # by another worker
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    for place, trials in places(study, planned.search).items():
+        under_way = any(trial.state in (TrialState.WAITING, TrialState.RUNNING) for trial in trials)
+        if trials and not under_way and not is_spent(trials):
             study.enqueue_trial(settings_of(trials[-1]), user_attrs={PLACE: place})
+
+
+def left_behind(
+    suite: str, study: optuna.Study, storage: BaseStorage, unsigned: dict[Any, float]
+) -> Iterator[FrozenTrial]:
+    """The running trials whose workers are gone. A worker signs a trial right after it has taken it. No other of this
+    machine does so at this time, so that in a journal one without a signature is of a worker that is gone. In a
+    database it may be of another machine: `unsigned` keeps when trials were first seen so."""
+    on_this_machine = isinstance(storage, JournalStorage)
+    if not on_this_machine:
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            fail_stale_trials(study)  # by their heartbeats
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        worker = trial.user_attrs.get(WORKER)
+        if on_this_machine:
+            gone = worker is None or is_gone(suite, worker)
+        else:
+            seen = unsigned.setdefault((study.study_name, trial.number), time.monotonic())
+            gone = worker is None and time.monotonic() - seen > storages.GRACE
+        if gone:
+            yield trial
 
 
 def settings_of(trial: FrozenTrial) -> dict[str, Any]:
@@ -175,12 +207,14 @@ def suggest(trial: optuna.Trial, arm: Arm, search: Search) -> dict[str, Scalar]:
 
 
 class EpochsThenSeeds(BasePruner):
-    """Stops a trial that does badly: in its first run by Hyperband over the epochs (Li et al. 2018), steps 1 to
-    `epochs`; in those of further seeds, one step each after them, by a Wilcoxon test against the best trial."""
+    """Stops a trial that does badly: in its first run by Hyperband over the epochs after the warm-up (Li et al. 2018),
+    up to step `epochs`; in those of further seeds, one step each after that, by a Wilcoxon test against the best
+    trial."""
 
-    def __init__(self, epochs: int):
+    def __init__(self, epochs: int, warmup: float):
         self.epochs = epochs
-        self.over_epochs = HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+        first = min(epochs, int(warmup) + 1)  # rates that grow for longer look worse before
+        self.over_epochs = HyperbandPruner(min_resource=first, max_resource=epochs, reduction_factor=3)
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             self.over_seeds = WilcoxonPruner()
 
@@ -221,23 +255,75 @@ def work(
     worker: str,
     training: Training,
 ) -> None:
-    """Take trials of every arm until no place is left, those of workers that are gone too, and train them."""
-    for key in planned.arms:
-        study = load(suite, planned, key, storage)
-        while True:
-            fail_over(suite, study, storage)
-            waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-            if not waiting:
-                break
-            study.sampler = sampler(planned.search, study)
-            objective = Objective(planned, key, study, worker, training)
-            study.optimize(objective, n_trials=1, catch=(Surplus, Unfit))
-            tell(planned, key, study)
+    """Do trials of every arm until all places are spent, those of workers that are gone too: what others are doing is
+    waited for."""
+    unsigned, told = {}, False
+    while True:
+        for key in planned.arms:
+            study = load(suite, planned, key, storage)
+            objective = Objective(planned, key, study, training)
+            while trial := claim(suite, planned, study, storage, worker, unsigned):
+                with heartbeat(storage, trial):
+                    do(study, trial, objective)
+                tell(planned, key, study)
+        under_way = sum(unfinished(planned, load(suite, planned, key, storage)) for key in planned.arms)
+        if not under_way:
+            return
+        if not told:
+            print(f"waiting for {under_way} trials of other workers", flush=True)
+            told = True
+        time.sleep(PAUSE)
+
+
+def claim(
+    suite: str,
+    planned: PlannedStudy,
+    study: optuna.Study,
+    storage: BaseStorage,
+    worker: str,
+    unsigned: dict[Any, float],
+) -> optuna.Trial | None:
+    """Take a trial of an arm for a worker, and sign it; None where none is waiting. On a machine one worker at a time
+    does so, see `left_behind`."""
+    with Lock(layout.journal(suite).parent / "claims"):
+        fail_over(suite, planned, study, storage, unsigned)
+        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        budget = planned.search.trials
+        if not any(trial.user_attrs.get(PLACE, budget) < budget for trial in waiting):
+            return None
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # that no one records heartbeats
+            trial = study.ask()
+        if isinstance(storage, RDBStorage):
+            storage.record_heartbeat(trial._trial_id)
+        trial.set_user_attr(WORKER, worker)
+        return trial
+
+
+def do(study: optuna.Study, trial: optuna.Trial, objective: Objective) -> None:
+    """Do a trial and write down what became of it, whatever that is. Nothing where it has been given to another worker
+    meanwhile, since this one seemed gone."""
+    state, values = TrialState.FAIL, None
+    try:
+        values = objective(trial)
+        state = TrialState.COMPLETE
+    except optuna.TrialPruned:
+        state = TrialState.PRUNED
+    except (Surplus, Unfit, UpdateFinishedTrialError):
+        pass
+    finally:
+        with suppress(UpdateFinishedTrialError):
+            study.tell(trial, values, state, skip_if_finished=True)
+
+
+def unfinished(planned: PlannedStudy, study: optuna.Study) -> int:
+    """How many trials of an arm are under way, or left behind by workers that may be gone."""
+    open_places = sum(not is_spent(trials) for trials in places(study, planned.search).values() if trials)
+    return max(open_places, len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))))
 
 
 def tell(planned: PlannedStudy, key: tuple[str, ...], study: optuna.Study) -> None:
     """How far the search of an arm is, and the best that it has found."""
-    found = places(study).values()
+    found = places(study, planned.search).values()
     finished = [trial for trials in found for trial in trials if trial.state == TrialState.COMPLETE]
     best = f", best validation error {min(trial.values[0] for trial in finished):.2f} %" if finished else ""
     pruned = sum(trial.state == TrialState.PRUNED for trials in found for trial in trials)
@@ -248,10 +334,9 @@ def tell(planned: PlannedStudy, key: tuple[str, ...], study: optuna.Study) -> No
     )
 
 
-def sampler(search: Search, study: optuna.Study) -> TPESampler:
-    """The sampler of the next trial, from the search's seed and the trials so far: one worker alone repeats them."""
-    taken = len(study.get_trials(deepcopy=False, states=TAKEN))
-    seed = int(content_id({"seed": search.seed, "trials": taken})[:8], 16)
+def sampler(search: Search, place: int) -> TPESampler:
+    """The sampler of the trial in a place: one worker alone repeats its trials, several do not draw the same."""
+    seed = int(content_id({"seed": search.seed, "place": place})[:8], 16)
     return TPESampler(seed=seed, n_startup_trials=max(2, search.trials // 4))
 
 
@@ -263,16 +348,15 @@ class Objective:
     planned: PlannedStudy
     key: tuple[str, ...]
     study: optuna.Study
-    worker: str
     training: Training
 
     def __call__(self, trial: optuna.Trial) -> tuple[float, ...]:
         """Train the runs of a trial. Raises Surplus, Unfit or optuna.TrialPruned."""
-        if not self.holds_its_place(trial):
-            trial.set_user_attr(REASON, "surplus")
-            raise Surplus
-        trial.set_user_attr(WORKER, self.worker)
         search, arm = self.planned.search, self.planned.arms[self.key]
+        if not self.holds_its_place(trial):
+            trial.set_user_attr(REASON, SURPLUS)
+            raise Surplus
+        self.study.sampler = sampler(search, trial.user_attrs[PLACE])
         settings = suggest(trial, arm, search)
         try:
             tuned = retuned(arm, settings)
@@ -285,10 +369,10 @@ class Objective:
 
     def holds_its_place(self, trial: optuna.Trial) -> bool:
         """Whether a trial has a place that no other has taken or was given before it."""
-        place = trial.user_attrs.get(PLACE)
-        others = [each for each in places(self.study).get(place, ()) if each.number != trial.number]
+        in_place = places(self.study, self.planned.search).get(trial.user_attrs.get(PLACE), ())
+        others = [each for each in in_place if each.number != trial.number]
         before = any(each.state == TrialState.RUNNING and each.number < trial.number for each in others)
-        return place is not None and not before and not is_spent(others)
+        return bool(in_place) and not before and not is_spent(others)
 
     def errors(self, trial: optuna.Trial, tuned: Arm) -> list[float]:
         """The validation error of each run of a trial."""

@@ -125,6 +125,13 @@ def arm_tables(wildcards):
     ]
 
 
+def own_arm_tables(wildcards):
+    return [
+        f"results/{suite}/arms/{job.name}.csv"
+        for job in plan.jobs_of(wildcards.searched)
+    ]
+
+
 def data_files(wildcards):
     study = wildcards.get("study") or wildcards.searched
     return sorted(
@@ -238,7 +245,10 @@ def diagnostics(wildcards):
 
 
 def claims(wildcards):
-    return [[shown(p.name), digest(p.study.claims)] for p in reported(wildcards.name)]
+    return [
+        *([shown(p.name), digest(p.study.claims)] for p in reported(wildcards.name)),
+        [claim.metric for claim in plan.family(wildcards.name)],
+    ]
 
 
 def text(wildcards):

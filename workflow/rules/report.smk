@@ -55,7 +55,7 @@ rule verdicts:
         "../envs/ablations.yaml"
     params:
         claims=claims,
-        code=code("report.py", "collect.py", "statistics.py"),
+        code=code("verdicts.py", "collect.py", "statistics.py"),
     message:
         "Judging the claims of {wildcards.name}"
     shell:
@@ -119,6 +119,7 @@ rule report:
             "opening.py",
             "plotting.py",
             "mechanisms.py",
+            "mechanism_findings.py",
             "typesetting.py",
             "statistics.py",
         ),

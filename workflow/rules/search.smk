@@ -1,8 +1,11 @@
 # Tuning: every arm of a study with the same budget of trials, by workers that share one list of them. Trials lie in a
 # journal beside the results, or in the database that $ABLATIONS_STORAGE names.
+# The arms' own runs come first: the report compares with them, and the first trials, which have the arms' own settings,
+# find them in the store.
 rule begin_search:
     input:
         data_files,
+        ancient(own_arm_tables),
     output:
         touch("results/{suite}/{searched}/search/begun"),
     log:
