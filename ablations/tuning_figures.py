@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -129,18 +130,16 @@ def front(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     axes = panels(len(shown), share=True)
     for ax, panel in zip(axes, shown, strict=True):
         of_panel = finished if panel is None else finished[finished[first] == panel]
-        for level, look in told.items():
-            of_level = of_panel[of_panel[last] == level]
-            best = of_level[of_level[ERROR] < of_level[ERROR].cummin().shift(fill_value=np.inf)]
-            ax.plot(
-                of_level["macs"], of_level[ERROR], look.marker, color=look.colour, markersize=3.5, alpha=0.5
-            )
+        for (*_, level), of_arm in of_panel.groupby(list(planned.factors), observed=True):
+            best = of_arm[of_arm[ERROR] < of_arm[ERROR].cummin().shift(fill_value=np.inf)]
+            look = told[level]
+            ax.plot(of_arm["macs"], of_arm[ERROR], look.marker, color=look.colour, markersize=3.5, alpha=0.5)
             ax.step(
                 best["macs"], best[ERROR], where="post", color=look.colour, linestyle=look.line, label=level
             )
-        ax.set(
-            title=panel and f"{words(first)}: {panel}", xlabel=METRICS["macs"], ylim=(0, None), xscale="log"
-        )
+        ax.set(title=panel and f"{words(first)}: {panel}", xlabel=METRICS["macs"], ylim=(0, None))
+        if not finished.empty:
+            ax.set_xscale("log")
     axes[0].set_ylabel(METRICS[ERROR])
     legend(axes, last)
     return finished[[*planned.factors, "trial", "macs", ERROR]]
@@ -173,7 +172,7 @@ def importances(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     ]
     behind = pd.DataFrame(rows)
     names = [" ".join(key) for key in planned.arms]
-    _, ax = plt.subplots(figsize=(7.2, 0.9 + 0.24 * len(names)))
+    _, ax = plt.subplots(figsize=(7.2, 0.7 + 0.24 * len(names) + 0.2 * math.ceil(len(paths) / 3)))
     left = np.zeros(len(names))
     for path, colour in zip(paths, PALETTE * (1 + len(paths) // len(PALETTE)), strict=False):
         widths = behind[path].fillna(0).to_numpy(float)

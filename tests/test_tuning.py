@@ -17,6 +17,7 @@ from ablations.files import write_text
 from ablations.plan import make_plan
 from ablations.tuning import budget, ranking, read_trials, setting, tuning, working_rates
 from ablations.tuning_figures import captions, draw_search
+from ablations.verdicts import COLUMNS
 
 matplotlib.use("svg")
 
@@ -82,9 +83,12 @@ def runs(errors):
     )
 
 
-def verdicts(folder, name, *rows):
-    table = pd.DataFrame(rows, columns=["claim", "verdict", "effect", "low", "high"]).assign(method="welch")
-    write_table(table, layout.verdicts("mine", name))
+def verdicts(report, *rows):
+    """The table of verdicts of a report."""
+    table = pd.DataFrame(rows, columns=["claim", "verdict", "effect", "low", "high"])
+    write_table(
+        table.assign(study=report, method="welch").reindex(columns=COLUMNS), layout.verdicts("mine", report)
+    )
 
 
 def trials(planned, *rows):
@@ -136,13 +140,11 @@ def found(workspace):
     write_text(layout.best("mine", "norms"), f"arms:\n{arms}\n")
     write_table(runs(OWN), layout.study_table("mine", "norms", "runs"))
     verdicts(
-        workspace,
         "norms",
         ("group-is-worse", "supported", 8.0, 3.0, 13.0),
         ("group-is-no-worse", "refuted", 8.0, 3.0, 13.0),
     )
     verdicts(
-        workspace,
         "norms-tuned",
         ("group-is-worse", "refuted", -3.0, -7.97, 1.97),
         ("group-is-no-worse", "refuted", -3.0, -7.97, 1.97),
@@ -253,7 +255,7 @@ def drawn(planned, table, folder):
     """The data behind each figure, which is drawn."""
     if "macs" in planned.search.objectives and "macs" not in table:
         table = table.assign(macs=1000.0 * (1 + table["trial"] % 3))
-        write_table(table, layout.trials("mine", "norms"))
+    write_table(table, layout.trials("mine", "norms"))
     draw_search(planned, read_trials("mine", planned), folder)
     names = list(captions(planned))
     for name in names:
