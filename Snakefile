@@ -61,3 +61,7 @@ for study in plan.unfit:
 
 onsuccess:
     print(f"Reports lie in report/{suite}/; the verdicts again: {summary_command()}")
+
+
+onerror:
+    write_partial_reports(log)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
     from ablations.data import Prepared
-    from ablations.plan import Arm, PlannedStudy
+    from ablations.plan import Arm, Plan, PlannedStudy
 
 EXAMPLES = """examples:
   ablations list                                    studies, suites and data sets
@@ -184,7 +184,13 @@ def parser() -> argparse.ArgumentParser:
             "name", nargs="?", default="report", help="a study's own report (default: the suite's)"
         )
         if verb is report:
-            each.add_argument("--only", action="store_true", help="from tables and figures as they are")
+            how = each.add_mutually_exclusive_group()
+            how.add_argument("--only", action="store_true", help="from tables and figures as they are")
+            how.add_argument(
+                "--partial",
+                action="store_true",
+                help="of what there is, after jobs of the workflow have failed; `snakemake` makes it again",
+            )
             each.add_argument(
                 "--format",
                 choices=("course", "paper"),
@@ -481,7 +487,7 @@ def cost(options: argparse.Namespace) -> None:
     from ablations.store import table
 
     study = planned(options).study(options.study)
-    counted, rows = {}, {}
+    counted, rows, faults = {}, {}, []
     for arm in study.arms.values():
         path = layout.data(arm.data_key)
         header = data.read_header(path)
@@ -490,11 +496,18 @@ def cost(options: argparse.Namespace) -> None:
                 f"{path}: no prepared data yet; make it with: ablations prepare --suite {options.suite}"
             )
         what = (arm.model, header.shape, header.classes)
-        if what not in counted:
-            counted[what] = count(*what)
-            print(f"{arm.name:<16} {counted[what]}", flush=True)
+        try:
+            if what not in counted:
+                counted[what] = count(*what)
+                print(f"{arm.name:<16} {counted[what]}", flush=True)
+        except UserError as error:
+            faults.append(f"{arm.name}: {error}")
+            continue
         rows[arm.id] = {"arm": arm.id, **asdict(counted[what])}
-    write_text(layout.study_table(options.suite, options.study, "cost"), table(list(rows.values())))
+    if rows:
+        write_text(layout.study_table(options.suite, options.study, "cost"), table(list(rows.values())))
+    if faults:
+        raise UserError("\n".join(dict.fromkeys(faults)))
 
 
 def collect(options: argparse.Namespace) -> None:
@@ -525,22 +538,37 @@ def verdicts(options: argparse.Namespace) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    from ablations.collect import forget, has_runs
     from ablations.report import write_report
 
     plan = planned(options)
     if not options.only:
         for study in plan.reported(options.name):
-            options.study = study.name
-            if not has_runs(study):  # the report says so
-                forget(plan, study.name)
-                continue
-            for step in (cost, collect, *([diagnose] if study.study.diagnostics else []), figures):
-                step(options)
+            make_tables(options, plan, study)
         verdicts(options)
     write_report(plan, options.name, options.format, options.author)
     if not options.only:
         summary(options)
+
+
+def make_tables(options: argparse.Namespace, plan: Plan, study: PlannedStudy) -> None:
+    """Tables and figures of a study from its runs; after a failure only those that the workflow has not made."""
+    from ablations.collect import forget, has_runs, is_complete, renew_later
+
+    options.study = study.name
+    if not has_runs(study):  # the report says so
+        forget(plan, study.name)
+    elif not options.partial:
+        for step in (cost, collect, *([diagnose] if study.study.diagnostics else []), figures):
+            step(options)
+    elif not is_complete(plan, study):
+        if not layout.study_table(plan.suite_name, study.name, "cost").is_file():
+            try:
+                cost(options)
+            except UserError as error:  # of some arms, whose costs are missing then
+                print(error, file=sys.stderr)
+        for step in (collect, figures):
+            step(options)
+        renew_later(plan, study.name)
 
 
 def summary(options: argparse.Namespace) -> None:

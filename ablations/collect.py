@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,6 +56,21 @@ def forget(plan: Plan, name: str) -> None:
     """Remove the tables of a study whose runs are gone."""
     for table in ("runs", "history"):
         layout.study_table(plan.suite_name, name, table).unlink(missing_ok=True)
+
+
+def is_complete(plan: Plan, planned: PlannedStudy) -> bool:
+    """Whether the tables and figures of a study are there, with all of its runs."""
+    runs = read_runs(plan.suite_name, planned)
+    return (
+        len(runs) == len(planned.arms) * len(planned.seeds)
+        and layout.figures(plan.suite_name, planned.name).is_dir()
+    )
+
+
+def renew_later(plan: Plan, name: str) -> None:
+    """Give the tables of a study a date long gone: Snakemake, which has not made them, makes them again."""
+    for table in ("runs", "history"):
+        os.utime(layout.study_table(plan.suite_name, name, table), (0, 0))
 
 
 def with_derived(table: pd.DataFrame, history: pd.DataFrame, batch_sizes: Mapping[str, int]) -> pd.DataFrame:

@@ -668,7 +668,7 @@ class Suite(Strict):
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*|[a-z0-9][a-z0-9_]*")
 RESERVED = {
     "all", "all_studies", "report", "prepare", "train", "cost", "collect", "diagnose", "figures", "verdicts", "search",  # rules
-    "data", "runs", "logs", "benchmarks", "downloads", "arms", "captions", "example",  # folders
+    "data", "runs", "locks", "logs", "benchmarks", "downloads", "arms", "captions", "example",  # folders
 }  # fmt: skip
 TUNED = "-tuned"  # behind the name of a study: its arms with the settings that its search found
 KINDS: dict[str, type[Strict]] = {"studies": Study, "suites": Suite, "datasets": Dataset}

@@ -18,6 +18,11 @@ def arm_table(suite: str, job: str) -> Path:
     return RESULTS / suite / "arms" / f"{job}.csv"
 
 
+def tuned_arm(suite: str, study: str, arm: int) -> Path:
+    """The mark of a job that trained an arm of a tuned study."""
+    return RESULTS / suite / study / "arms" / f"{arm}.done"
+
+
 def study_table(suite: str, study: str, name: str) -> Path:
     """`runs`, `history` or `cost` of a study."""
     return RESULTS / suite / study / f"{name}.csv"
@@ -26,6 +31,16 @@ def study_table(suite: str, study: str, name: str) -> Path:
 def diagnostic(suite: str, study: str, name: str) -> Path:
     """The table of a diagnostic of a study."""
     return RESULTS / suite / study / "diagnostics" / f"{name}.csv"
+
+
+def owner(suite: str) -> Path:
+    """Which Snakemake is at work on a suite."""
+    return RESULTS / suite / "owner.json"
+
+
+def log(suite: str, rule: str, name: str) -> Path:
+    """What a job of the workflow has printed."""
+    return RESULTS / suite / "logs" / rule / f"{name}.log"
 
 
 def benchmarks(suite: str) -> Path:

@@ -16,6 +16,7 @@ from ablations.captions import caption, headline_caption
 from ablations.collect import read_runs, read_table, write_table
 from ablations.config import TEMPLATES, listing, words
 from ablations.errors import UserError
+from ablations.failures import failures
 from ablations.findings import (
     adjusted_over,
     effect_with_interval,
@@ -93,6 +94,7 @@ def gather(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
         "title": "Ablations of convolutional networks" if name == "report" else first.study.title,
         "subtitle": f"Suite `{plan.suite_name}`: {plan.suite.title}",
         "missing": missing(plan, reported, tables),
+        "failures": [failure for planned in reported for failure in failures(plan, planned)],
         "summary": opening(verdicts, table, runs["run"].nunique(), datasets, seeds),
         "headline": headline(plan, table, folder / "figures" / f"{name}-verdicts.svg") if verdicts else None,
         "verdicts": verdicts,
@@ -343,12 +345,16 @@ def interval(runs: pd.DataFrame, metric: str) -> str:
 
 def summary(plan: Plan, name: str) -> str:
     """The verdicts and where the report lies, for a terminal."""
+    failed = [failure for planned in plan.reported(name) for failure in failures(plan, planned)]
     lines = [
         f"Verdicts of suite {plan.suite_name} (effect with its 95 % interval, and the smallest that matters):"
     ]
     for verdict in read_verdicts(plan, name).to_dict("records"):
         row = shown(plan.study(verdict["study"]), verdict)
         lines.append(f"  {row['verdict']:<12}  {row['effect']:<32}  {row['margin']:<8}  {row['statement']}")
+    if failed:
+        lines.append("Not finished:")
+        lines += [f"  {each.work}: {each.log}\n    {''.join(each.last_lines[-1:])}" for each in failed]
     lines += [
         "Report:",
         *(f"  {layout.report(plan.suite_name, name, ending)}" for ending in ("md", "html", "pdf")),

@@ -49,11 +49,15 @@ class Store:
     """Runs by their content id, below a folder of results."""
 
     def __init__(self, results: Path):
-        self.folder = results / "runs"
+        self.folder, self.locks = results / "runs", results / "locks"
 
     def path(self, run: Run) -> Path:
         """The folder of a run."""
         return self.folder / run.id
+
+    def lock(self, run: Run) -> Path:
+        """The lock file of a run, for the process that trains it."""
+        return self.locks / run.id
 
     def file(self, run: str, name: str) -> bytes | None:
         """The content of a file of the run of this id; None where the run is not finished. Damaged where it is not

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -108,20 +109,21 @@ def test_killed_25_times_a_run_ends_as_if_it_had_not_been(digits, tmp_path, monk
     whole = arm(epochs=80)
     expected = undisturbed(whole, digits, tmp_path / "undisturbed")
     every(0.02, monkeypatch)
-    store, chance, resumed = Store(tmp_path / "killed"), random.Random(0), 0
+    store, chance, kills, resumed = Store(tmp_path / "killed"), random.Random(0), 0, 0
     folder = store.path(Run(whole, 0, digits.fingerprint))
 
     def work():
         train_arm(whole, [0], Splits.of(digits, CPU), store)
         return 0
 
-    for _ in range(25):
+    while kills < 25 or resumed <= 10:  # on a busy machine few of the first get as far as a checkpoint
         child = in_a_process(work)
         time.sleep(chance.uniform(0.02, 0.2))
         os.kill(child, signal.SIGKILL)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL  # it was still at work
-        resumed += (folder / GENERATIONS[0]).exists()
-    assert resumed > 10 and not (folder / SUMS).exists()
+        kills, resumed = kills + 1, resumed + (folder / GENERATIONS[0]).exists()
+        assert kills < 500
+    assert not (folder / SUMS).exists()
     assert os.waitpid(in_a_process(work), 0)[1] == 0
     assert result(whole, digits, store) == expected
     assert sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) == sorted(
@@ -334,6 +336,7 @@ def test_a_folder_that_becomes_read_only_while_a_run_trains(disk, tmp_path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(job, "Progress", Closing)
+        patch.setattr(job, "alone", lambda *_: nullcontext())  # no remount while a lock is open for writing
         capsys.readouterr()
         assert main_in(disk, *TRAIN) == 2
     told = capsys.readouterr()

@@ -8,6 +8,7 @@ import io
 import pickle
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,7 +40,7 @@ class Checkpoints:
         torch.save(state, buffer)
         content = buffer.getvalue()
         newest, before = (self.folder / name for name in GENERATIONS)
-        if newest.exists():
+        with suppress(FileNotFoundError):
             newest.replace(before)
         write_bytes(newest, hashlib.sha256(content).digest() + content)
         self.last = time.monotonic()

@@ -10,6 +10,7 @@ import torch
 
 from ablations.errors import Interrupted, UserError
 from ablations.files import set_aside
+from ablations.locks import alone
 from ablations.plan import Arm, Run
 from ablations.progress import Progress
 from ablations.store import WEIGHTS, Damaged, Store
@@ -56,18 +57,41 @@ def train_seed(
     watch: Callable[[dict[str, float]], None],
 ) -> Generator[None, None, None]:
     """Train a run if the store lacks it, or its snapshots where they are asked for, pausing after each step; `where`
-    is written down with it."""
-    arm, seed, device = run.arm, run.seed, splits.device
+    is written down with it. Where another process trains it, that one is waited for."""
+    name = f"{run.arm.name} seed {run.seed}"
+    done, _ = look_up(run, store, snapshots)
+    if not done:
+        with alone(store.lock(run), f"{name}: another process is training it; waiting for its result"):
+            done, metrics = look_up(run, store, snapshots)
+            if not done:
+                yield from train_alone(run, metrics, splits, store, where, snapshots, watch)
+                return
+    metrics = store.metrics(run)
+    print(f"{name}: cached, {metrics['status']}, test error {metrics['test_error']:.2f} %")
+
+
+def look_up(run: Run, store: Store, snapshots: bool) -> tuple[bool, dict[str, Any] | None]:
+    """Whether the store has all that is asked of a run, and the metrics of what it has. What is damaged is set
+    aside."""
     try:
         metrics = store.verified(run)
     except Damaged as error:
         set_aside(store.path(run), str(error))
         metrics = None
-    if metrics is not None and not (snapshots and store.lacks_snapshots(run, metrics)):
-        print(
-            f"{arm.name} seed {seed}: cached, {metrics['status']}, test error {metrics['test_error']:.2f} %"
-        )
-        return
+    return metrics is not None and not (snapshots and store.lacks_snapshots(run, metrics)), metrics
+
+
+def train_alone(
+    run: Run,
+    metrics: Mapping[str, Any] | None,
+    splits: Splits,
+    store: Store,
+    where: Mapping[str, Any],
+    snapshots: bool,
+    watch: Callable[[dict[str, float]], None],
+) -> Generator[None, None, None]:
+    """Train a run that no other process is at; `metrics` are those it has, where only snapshots are lacking."""
+    arm, seed, device = run.arm, run.seed, splits.device
     progress = Progress(f"{arm.name} seed {seed}", arm.recipe.epochs)
     checkpoints = Checkpoints(store.path(run))
     checkpoints.folder.mkdir(parents=True, exist_ok=True)  # what cannot be written is said before training

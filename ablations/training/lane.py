@@ -44,8 +44,8 @@ def side_by_side(
     courses: Iterable[Generator[None, None, Any]], device: torch.device, at_once: int = 1
 ) -> list[Any]:
     """What courses return that pause after each of their steps, up to `at_once` of them under way at a time, each
-    in a lane of its own. Their numbers are those they would have one after another. Raises what the first of them
-    raises that fails; the others go on to their end before, and none begins any more."""
+    in a lane of its own. Their numbers are those they would have one after another. Where some fail, the others go on
+    to their end all the same; then what the first of them raised is raised."""
     waiting = enumerate(courses)
     under_way = {number: (course, Lane(device)) for number, course in islice(waiting, at_once)}
     results: dict[int, Any] = {}
@@ -62,8 +62,7 @@ def side_by_side(
             else:
                 continue
             del under_way[number]
-            if failure is None:
-                under_way |= {number: (course, lane) for number, course in islice(waiting, 1)}
+            under_way |= {number: (course, lane) for number, course in islice(waiting, 1)}
     if failure is not None:
         raise failure
     return [results[number] for number in sorted(results)]

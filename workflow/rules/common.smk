@@ -1,6 +1,7 @@
 import hashlib
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 from ablations import gpus
 from ablations.config import Library
 from ablations.errors import UserError
+from ablations.owner import occupy
 from ablations.plan import TUNED, content_id, make_plan
 
 suite = config.setdefault("suite", "digits")  # captions tell it too
@@ -21,6 +23,15 @@ try:
     plan = make_plan(Library(extra), suite)
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+# One Snakemake at a time works on a suite. What only looks (a dry run, --summary, ...) takes no cores and does not count.
+settings = workflow.resource_settings
+at_work = not workflow.output_settings.dryrun and (settings.cores or settings.nodes)
+if workflow.is_main_process and at_work:
+    try:
+        occupy(suite)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 # Jobs run this Python and this checkout, whether the environment is activated or not.
 jobs_environment = {
@@ -278,6 +289,24 @@ def code(*modules):
 def job_name(wildcards):
     job = plan.jobs[wildcards.job]
     return f"{job.arm.name}, seeds {', '.join(map(str, job.seeds))}"
+
+
+# The reports that were asked for, by their names.
+def asked_reports():
+    named = [name for name in workflow.dag_settings.targets if name in plan.studies]
+    searched = [f"{name}{TUNED}" for name in studies_to_search()]
+    return (
+        searched if "search" in workflow.dag_settings.targets else named or ["report"]
+    )
+
+
+# Where jobs have failed, the report of what is there, with what they printed last; not after Ctrl-C.
+def write_partial_reports(logs):
+    if any("on user request" in Path(log).read_text() for log in logs):
+        return
+    for name in asked_reports():
+        command = ["report", name, "--suite", suite, "--partial", "--format", form]
+        subprocess.run([sys.executable, "-m", "ablations", *command], check=False)
 
 
 def summary_command():

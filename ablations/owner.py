@@ -1,0 +1,114 @@
+"""Who is at work on a suite: one Snakemake at a time, which keeps a lock on results/<suite>/owner.json for as long as
+it lives. No torch.
+
+Snakemake's own locks are left behind where it is killed, and do not say by whom. Here the kernel tells whether the
+owner lives; where the file system has no locks, its process number does, on the same machine."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ablations import layout
+from ablations.errors import UserError
+from ablations.files import json_bytes
+from ablations.locks import WITHOUT_LOCKS, Busy, take
+
+SNAKEMAKES_LOCKS = Path(".snakemake") / "locks"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A Snakemake that is, or was, at work on a suite."""
+
+    process: int
+    host: str
+    since: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}, since {self.since}: {self.command}"
+
+    def lives(self) -> bool:
+        """Whether it may still be at work, by its process number; on another machine nobody can tell."""
+        if self.host != socket.gethostname():
+            return True
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return True
+
+
+def occupy(suite: str) -> None:
+    """Make this process the owner of a suite until it ends, and clear what a killed one has left of Snakemake's locks.
+    UserError where another one lives."""
+    path = layout.owner(suite)
+    try:
+        file = take(path)
+    except Busy:
+        raise occupied(suite, read(path)) from None
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        file, last = None, read(path)
+        if last is not None and last.process != os.getpid() and last.lives():
+            raise occupied(suite, last, f"; if it is gone, delete {path}") from None
+    last = read(path)
+    clear_locks(suite, last)
+    since = datetime.now().astimezone().isoformat(" ", "seconds")
+    path.write_bytes(json_bytes(asdict(Owner(os.getpid(), socket.gethostname(), since, command()))))
+    atexit.register(release, path, os.getpid(), file)
+
+
+def release(path: Path, process: int, file: object) -> None:
+    """Say that the owner has ended; `file` is its lock, held until here. A forked child is no owner."""
+    if os.getpid() == process:
+        path.unlink(missing_ok=True)
+
+
+def occupied(suite: str, owner: Owner | None, remedy: str = "") -> UserError:
+    """What is said to the second one."""
+    who = str(owner) if owner else "another process, which has not said yet which"
+    return UserError(
+        f"suite {suite} is being worked on by {who}. Wait for it to end, or stop it, or work in another folder{remedy}"
+    )
+
+
+def read(path: Path) -> Owner | None:
+    """The owner that a file tells; None where it tells none."""
+    try:
+        return Owner(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def clear_locks(suite: str, last: Owner | None) -> None:
+    """Remove Snakemake's locks on files of a suite that no process owns any more; those of other suites stay."""
+    folders = tuple(f"{folder / suite}/" for folder in (layout.RESULTS, layout.REPORT))
+    stale = [
+        lock
+        for lock in sorted(SNAKEMAKES_LOCKS.glob("*.lock"))
+        if any(line.startswith(folders) for line in lock.read_text().splitlines())
+    ]
+    for lock in stale:
+        lock.unlink(missing_ok=True)
+    if stale:
+        who = f" ({last})" if last else ""
+        print(
+            f"The last Snakemake on suite {suite} was killed{who}. Its locks are removed; what it had begun goes on.",
+            file=sys.stderr,
+        )
+
+
+def command() -> str:
+    """How this process was called, as typed."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,99 @@
+"""A run that fails does not stop the others, and the report tells of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, snakemake, write
+
+from ablations import layout
+from ablations.collect import read_table
+from ablations.config import Library
+from ablations.failures import LINES, WIDTH, failures, last_lines
+from ablations.plan import make_plan
+
+SUITE = """
+title: tiny
+data: digits-small
+seeds: 2
+recipe: {epochs: 1, batch_size: 64, learning_rate: 0.05}
+studies: {networks: {}}
+"""
+STUDY = """
+title: Two networks
+question: Which of them can be built?
+background: None.
+factors:
+  kind:
+    good: {model.depth: 8, model.widths: [4, 8, 16]}
+    bad: {model.family: timm, model.model: %s}
+claims: {}
+figures:
+  errors: {kind: levels, x: kind, y: [test_error], colour: kind, title: Errors}
+"""
+OWN = ("--config", "suite=tiny", "extra=my")
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory):
+    """A folder in which the one of two arms has failed, and what Snakemake and the report said."""
+    folder = tmp_path_factory.mktemp("failed")
+    write(folder / "my" / "suites" / "tiny.yaml", SUITE)
+    write(folder / "my" / "studies" / "networks.yaml", STUDY % "no_such_network")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [*command, "--retries", "0", *OWN], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    return folder, done
+
+
+def test_the_others_are_trained_and_the_exit_status_tells(failed):
+    folder, done = failed
+    assert done.returncode == 1
+    assert len(list(folder.glob("results/runs/*/metrics.json"))) == 2
+    assert "Not finished:\n  training no_such_network (bad), seeds 0, 1" in done.stdout, done.stdout[-3000:]
+
+
+def test_the_report_is_made_and_names_what_failed_with_the_end_of_its_log(failed):
+    folder, _ = failed
+    report = layout.REPORT / "tiny"
+    text = (folder / report / "report.md").read_text()
+    assert "2 of the 4 runs of networks are missing: kind bad (seeds 0 and 1)" in text
+    assert "Training no_such_network (bad), seeds 0, 1, `results/tiny/logs/train/" in text
+    assert "\n    ablations: model: timm" in text and "has no network `no_such_network`" in text
+    assert (folder / report / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert "no_such_network" in (folder / report / "report.html").read_text()
+    assert len(read_table(folder / report / "report-runs.csv")) == 2
+
+
+def test_once_it_is_mended_only_what_is_missing_is_trained_and_the_report_is_whole(failed):
+    folder, _ = failed
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("results/runs/*/metrics.json")}
+    good, _, rest = STUDY.partition("    bad:")
+    write(folder / "my" / "studies" / "networks.yaml", good + rest.partition("\n")[2])
+    output = snakemake(*OWN, folder=folder)
+    assert "Training " not in output  # the good arm is there
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("results/runs/*/metrics.json")} == before
+    text = (folder / "report" / "tiny" / "report.md").read_text()
+    assert "are missing:" not in text and "Some jobs" not in text
+
+
+def test_the_last_lines_of_a_log_are_few_and_short(tmp_path):
+    log = write(tmp_path / "x.log", "\n".join(["a"] * 50 + ["", "b" * 1000, "\x1b[31mred", ""]))
+    told = last_lines(log)
+    assert len(told) == LINES and told[0] == "a" and len(told[-2]) == WIDTH and told[-1] == "[31mred"
+
+
+def test_a_job_that_printed_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan(Library(), "smoke")
+    job = next(iter(plan.jobs.values()))
+    write(layout.log("smoke", "train", job.name), "")
+    (failure,) = failures(plan, plan.study("depth"))
+    assert failure.last_lines == () and "seeds 0, 1" in failure.work
+    write(layout.arm_table("smoke", job.name), "run\n")
+    assert not failures(plan, plan.study("depth"))
