@@ -38,11 +38,22 @@ def collect(plan: Plan, name: str) -> None:
             f"deleting {layout.RESULTS / plan.suite_name / 'arms'}, if the runs were deleted) or `ablations train`"
         )
     table = pd.DataFrame(rows).join(costs, on="arm")
-    history = pd.concat([pd.read_csv(io.BytesIO(rows)).assign(run=run) for run, rows in histories.items()])
+    history = read_histories(histories)
     table["seconds_to_target"] = table["run"].map(seconds_to_target(history, planned.target_error))
     batch_sizes = {arm.id: arm.recipe.batch_size for arm in planned.arms.values()}
     write_table(with_derived(table, history, batch_sizes), layout.study_table(plan.suite_name, name, "runs"))
     write_table(history, layout.study_table(plan.suite_name, name, "history"))
+
+
+def read_histories(histories: Mapping[str, bytes]) -> pd.DataFrame:
+    """The histories of runs, by their ids, as one table; read at once where they have the same columns, which is
+    many times quicker than one by one."""
+    lines: dict[str, list[str]] = {}
+    for run, content in histories.items():
+        header, *rows = content.decode().splitlines()
+        lines.setdefault(header, []).extend(f"{row},{run}" for row in rows)
+    tables = [pd.read_csv(io.StringIO("\n".join([f"{header},run", *rows]))) for header, rows in lines.items()]
+    return pd.concat(tables, ignore_index=True)
 
 
 def has_runs(planned: PlannedStudy) -> bool:

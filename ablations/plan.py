@@ -120,7 +120,7 @@ class Run:
             }
         )
 
-    @property
+    @cached_property
     def config(self) -> dict[str, Any]:
         """What is written down with the run: every field, defaults too."""
         return {

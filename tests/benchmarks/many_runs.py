@@ -1,0 +1,147 @@
+"""What many runs cost before and after training: parsing and planning by Snakemake, collecting results into a table,
+verdicts, figures and report, with stand-in results in the place of training.
+
+python tests/benchmarks/many_runs.py 1000 4000 10000
+python tests/benchmarks/many_runs.py --epochs 200 1000     # does it grow with the length of training?
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ablations import layout
+from ablations.config import Library
+from ablations.data import prepare, read_header
+from ablations.plan import Plan, Run, make_plan
+from ablations.store import Store
+
+ROOT = Path(__file__).parent.parent.parent
+SEEDS = 5  # of an arm, which are a job together
+
+SUITE = """
+title: many runs
+data: digits
+seeds: {seeds}
+{cut}
+recipe: {{epochs: {epochs}, batch_size: 64, learning_rate: 0.05}}
+studies: {{many: {{levels: {{learning_rate: {rates}}}}}}}
+"""
+STUDY = """
+title: Many arms
+question: How long do tables, figures and report take?
+background: None.
+factors:
+  shortcut: [none, identity]
+  learning_rate: [0.1]
+model: {depth: 8}
+claims:
+  shortcut-helps:
+    statement: Shortcuts lower the error.
+    kind: less
+    metric: test_error
+    arm: {shortcut: identity, learning_rate: last}
+    than: {shortcut: none, learning_rate: last}
+    margin: 0.1
+    source: he2015
+    published: no figures printed
+figures:
+  errors: {kind: levels, x: learning_rate, y: [test_error], colour: shortcut, title: Errors}
+  curves: {kind: curves, y: [train_error], colour: shortcut, title: Curves}
+"""
+
+
+def define(runs: int, epochs: int, cut: str = "") -> None:
+    """A suite of so many runs in my/."""
+    for kind in ("suites", "studies"):
+        Path("my", kind).mkdir(parents=True, exist_ok=True)
+    rates = [round(0.001 * (1 + n), 6) for n in range(runs // (2 * SEEDS))]
+    Path("my/suites/many.yaml").write_text(SUITE.format(seeds=SEEDS, epochs=epochs, rates=rates, cut=cut))
+    Path("my/studies/many.yaml").write_text(STUDY)
+
+
+def stand_in(plan: Plan, epochs: int) -> None:
+    """Results of every run of the plan, drawn at random."""
+    os.fsync = lambda _: None  # nothing here has to survive a power cut
+    chance, store = np.random.default_rng(0), Store(layout.RESULTS)
+    (arm, *_) = plan.study("many").arms.values()
+    prepare(arm.dataset, layout.data(arm.data_key))
+    header = read_header(layout.data(arm.data_key))
+    where = {"device": "stand-in", "threads": 1, "execution": "none", "at_once": 1, "torch": "0", "python": "0"}
+    for arm in plan.study("many").arms.values():
+        for seed in range(SEEDS):
+            errors = np.sort(chance.uniform(2, 60, epochs))[::-1]
+            history = [
+                {
+                    "epoch": epoch + 1, "running_loss": error / 30, "gradient_norm": 1.0,
+                    "train_error": error, "train_loss": error / 30,
+                    "validation_error": error + 1, "validation_loss": error / 30,
+                    "learning_rate": 0.05, "seconds": epoch + 1.0, "images_per_second": 1000.0,
+                }
+                for epoch, error in enumerate(errors)
+            ]  # fmt: skip
+            last = {name: history[-1][name] for name in ("train_error", "train_loss", "validation_error", "validation_loss")}
+            metrics = {
+                "status": "finished", "epoch": None, "step": None, **last,
+                "test_error": errors[-1] + 2, "test_loss": 0.3, "sparsity": 0.0, "epochs_trained": epochs,
+                "measured_epoch": epochs, "images_per_second": 1000.0, "seconds": float(epochs), "peak_memory_mb": 500.0,
+            }  # fmt: skip
+            store.save(Run(arm, seed, header.fingerprint), metrics, history, b"weights", where)
+
+
+def timed(*command: str) -> tuple[float, float]:
+    """Seconds and the most memory, in MB, that a command took."""
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def dry_run() -> tuple[float, float]:
+    """The same of Snakemake's parsing and dry run."""
+    snakefile = str(ROOT / "Snakefile")
+    return timed("snakemake", "--snakefile", snakefile, "-n", "--quiet", "--config", "suite=many", "extra=my")
+
+
+def main(sizes: list[int], epochs: int) -> None:
+    os.environ["PYTHONPATH"] = str(ROOT)
+    verbs = ("cost", "collect", "verdicts", "figures", "report")
+    print(
+        f"| runs | dry run (s) | the same, a run a job (s) | {' (s) | '.join(verbs)} (s) | most memory (MB) |"
+    )
+    print(f"|{'---:|' * (len(verbs) + 4)}")
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            define(size, epochs, "seeds_per_job: 1")
+            single, _ = dry_run()
+            define(size, epochs)
+            together, memory = dry_run()
+            stand_in(make_plan(Library("my"), "many"), epochs)
+            seconds = []
+            for verb in verbs:
+                arguments = ["report", "many", "--only"] if verb == "report" else [verb, "many"]
+                took, peak = timed("ablations", *arguments, "--suite", "many", "--extra", "my")
+                seconds.append(f"{took:.1f}")
+                memory = max(memory, peak)
+            print(
+                f"| {size:,} | {together:.1f} | {single:.1f} | {' | '.join(seconds)} | {memory:,.0f} |", flush=True
+            )
+            os.chdir(ROOT)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", type=int, default=[100, 1000], help="numbers of runs")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of each (default: 10)")
+    options = parser.parse_args()
+    main(options.runs, options.epochs)
