@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # One thread a process, as in the workflow: several on as many cores are many times slower. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,6 +17,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parent.parent
 # The data set for development, where it lies beside the checkout.
 CIFAR10_JPEG = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
+
+# How much longer than `make test` the tests with random inputs and kills go on: ABLATIONS_SOAK=100 pytest ...
+SOAK = int(os.environ.get("ABLATIONS_SOAK", "1"))
+
+
+def examples(number: int) -> settings:
+    """So many random examples of a test that takes long with each."""
+    return settings(max_examples=number * SOAK, deadline=None)
+
+
+def tally(what: str, count: int = 1) -> None:
+    """Add to what `make soak` counts."""
+    if path := os.environ.get("ABLATIONS_SOAK_COUNTS"):
+        with Path(path).open("a") as file:
+            file.write(json.dumps({what: count}) + "\n")
+
 
 TINY = """
 title: tiny

@@ -75,7 +75,14 @@ def stand_in(plan: Plan, epochs: int) -> None:
     (arm, *_) = plan.study("many").arms.values()
     prepare(arm.dataset, layout.data(arm.data_key))
     header = read_header(layout.data(arm.data_key))
-    where = {"device": "stand-in", "threads": 1, "execution": "none", "at_once": 1, "torch": "0", "python": "0"}
+    where = {
+        "device": "stand-in",
+        "threads": 1,
+        "execution": "none",
+        "at_once": 1,
+        "torch": "0",
+        "python": "0",
+    }
     for arm in plan.study("many").arms.values():
         for seed in range(SEEDS):
             errors = np.sort(chance.uniform(2, 60, epochs))[::-1]
@@ -88,7 +95,10 @@ def stand_in(plan: Plan, epochs: int) -> None:
                 }
                 for epoch, error in enumerate(errors)
             ]  # fmt: skip
-            last = {name: history[-1][name] for name in ("train_error", "train_loss", "validation_error", "validation_loss")}
+            last = {
+                name: history[-1][name]
+                for name in ("train_error", "train_loss", "validation_error", "validation_loss")
+            }
             metrics = {
                 "status": "finished", "epoch": None, "step": None, **last,
                 "test_error": errors[-1] + 2, "test_loss": 0.3, "sparsity": 0.0, "epochs_trained": epochs,
@@ -134,13 +144,16 @@ def main(sizes: list[int], epochs: int) -> None:
                 seconds.append(f"{took:.1f}")
                 memory = max(memory, peak)
             print(
-                f"| {size:,} | {together:.1f} | {single:.1f} | {' | '.join(seconds)} | {memory:,.0f} |", flush=True
+                f"| {size:,} | {together:.1f} | {single:.1f} | {' | '.join(seconds)} | {memory:,.0f} |",
+                flush=True,
             )
             os.chdir(ROOT)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", nargs="*", type=int, default=[100, 1000], help="numbers of runs")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of each (default: 10)")
     options = parser.parse_args()
