@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 # One thread a process, as in the workflow: several on as many cores are many times slower. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -58,3 +60,10 @@ def snakemake(*arguments: str, folder: Path, check: bool = True) -> str:
     output = done.stdout + done.stderr
     assert done.returncode == 0 or not check, output[-5000:]
     return output
+
+
+def encoded(image, form: str = "PNG", **options) -> bytes:
+    """An image, or an array of one, as the content of a file."""
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, form, **options)
+    return file.getvalue()
