@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # none that needs another program
 FILE_BYTES = 2**28  # of an encoded image
 DAMAGED = 100  # one image in so many may be left out
-# Bytes of memory for each byte of pixels: as decoded, as split, as written; noise is drawn in double precision.
-COPIES, COPIES_WITH_NOISE = 3, 30
+# Bytes of memory for each byte of pixels, as measured: decoded, split and written; noise is drawn in double precision.
+COPIES, COPIES_WITH_NOISE = 4, 30
 
 
 @dataclass(frozen=True)

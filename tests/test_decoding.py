@@ -224,7 +224,7 @@ def test_positions_may_come_in_any_order():
 
 
 @pytest.mark.parametrize(("size", "read"), [(64, 0), (None, 1)])
-@pytest.mark.parametrize(("noise", "copies"), [(0.0, 3), (0.5, 30)])
+@pytest.mark.parametrize(("noise", "copies"), [(0.0, 4), (0.5, 30)])
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_decoded(
     monkeypatch, size, read, noise, copies
 ):
