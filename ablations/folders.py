@@ -22,6 +22,8 @@ from ablations.errors import UserError
 from ablations.files import readable, told
 
 ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+LONGEST, DEEPEST = 4096, 32  # path: characters, folders
+HEADERS = 2**22  # bytes that may stand between the files of a tar archive
 LAYOUT = "<class>/<image>, or train/<class>/<image> and test/<class>/<image>"
 
 
@@ -66,6 +68,8 @@ def survey(path: Path) -> Found:
         if not parts:
             continue
         where = f"{path}: {told(entry.path)}"
+        if len(entry.path) > LONGEST or len(parts) > DEEPEST:
+            raise UserError(f"{where}: this path has more than {LONGEST} characters or {DEEPEST} folders")
         if entry.path.startswith("/") or ".." in parts:
             raise UserError(f"{where}: this path leads out of the archive; pack it with paths inside")
         if any(part.startswith(".") or part == "__MACOSX" for part in parts):
@@ -87,7 +91,7 @@ def survey(path: Path) -> Found:
     return Found(container, in_layout(path, dict(sorted(images.items()))), +left_out)
 
 
-def in_layout(path: Path, images: Mapping[tuple[str, ...], str]) -> dict[tuple[str, ...], str]:
+def in_layout(path: Path, images: dict[tuple[str, ...], str]) -> dict[tuple[str, ...], str]:
     """The images without the folders around all of them. UserError where one does not fit the layout."""
     while min(map(len, images)) > 2 and len({parts[0] for parts in images}) == 1:
         images = {parts[1:]: inside for parts, inside in images.items()}
@@ -95,7 +99,7 @@ def in_layout(path: Path, images: Mapping[tuple[str, ...], str]) -> dict[tuple[s
     if wrong := [inside for parts, inside in images.items() if len(parts) != depth]:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise UserError(f"{path}: {told(wrong[0])}{more}: not in its place; expected {LAYOUT}")
-    return dict(images)
+    return images
 
 
 def open_container(path: Path) -> Container:
@@ -183,12 +187,13 @@ class Tar:
         with readable(self.path, "tar archive"), opening(self.path, "rb") as file:
             stream = Metered(file)
             with tarfile.open(fileobj=stream, mode="r|", tarinfo=Member) as archive:
-                for member in archive:
+                while (member := archive.next()) is not None:
                     if member.size > FILE_BYTES:
                         much = f"more than {FILE_BYTES:,} bytes, the most that is read of a file"
                         raise UserError(f"{self.path}: {told(member.name)}: {much}")
-                    stream.left = Metered.MOST
+                    stream.left = member.size + HEADERS
                     yield archive, member
+                    archive.members.clear()  # they add up
             while stream.read(2**16):  # to where gzip has its checksum
                 pass
 
@@ -221,16 +226,14 @@ class Member(tarfile.TarInfo):
 
 
 class Metered:
-    """A file that gives no more than it may from one member of an archive to the next: what stands before a member has
-    no limit of its own, and tarfile holds it in memory."""
-
-    MOST = 2 * FILE_BYTES
+    """A file that gives no more than it may from one member of an archive to the next: headers have no limit of their
+    own, and tarfile holds them in memory."""
 
     def __init__(self, file: IO[bytes]):
-        self.file, self.left = file, self.MOST
+        self.file, self.left = file, HEADERS
 
     def read(self, size: int) -> bytes:
         self.left -= size
         if self.left < 0:
-            raise tarfile.ReadError(f"more than {self.MOST:,} bytes before a file")
+            raise tarfile.ReadError(f"more than {HEADERS:,} bytes between files")
         return self.file.read(size)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ablations import folders
 from ablations.errors import UserError
-from ablations.folders import Metered, open_container, survey
+from ablations.folders import open_container, survey
 
 ARCHIVES = ("x.zip", "x.tar", "x.tar.gz", "x.tgz")
 PETS = {"cat/1.png": b"c1", "cat/2.png": b"c2", "dog/1.png": b"d1"}
@@ -280,19 +280,27 @@ def test_no_more_of_a_member_is_read_than_allowed(tmp_path, kind, monkeypatch):
             survey(path)
 
 
+@pytest.mark.parametrize("kind", ARCHIVES)
+@pytest.mark.parametrize("name", ["a/" * 40 + "1.png", "a/" + "b" * 5000 + ".png"])
+def test_paths_without_end_are_refused(tmp_path, kind, name):
+    with pytest.raises(UserError, match="this path has more than 4096 characters or 32 folders") as caught:
+        survey(put(PETS | {name: b""}, tmp_path / kind))
+    assert len(str(caught.value)) < 500
+
+
 def test_what_stands_before_a_member_is_limited_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(Metered, "MOST", 200_000)
+    monkeypatch.setattr(folders, "HEADERS", 200_000)
     path = tmp_path / "x.tgz"
     with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
         archive.addfile(member("cat/1.png", pax_headers={"comment": "x" * 1_000_000}))
     assert path.stat().st_size < 10_000
-    with pytest.raises(UserError, match="more than 200,000 bytes before a file"):
+    with pytest.raises(UserError, match="more than 200,000 bytes between files"):
         survey(path)
 
 
 def test_a_long_tar_archive_is_read(tmp_path, monkeypatch):
     """The limit holds from file to file."""
-    monkeypatch.setattr(Metered, "MOST", 200_000)
+    monkeypatch.setattr(folders, "HEADERS", 100_000)
     files = {f"{'cat' if i % 2 else 'dog'}/{i}.png": bytes([i % 256]) * 10_240 for i in range(300)}
     assert contents(put(files, tmp_path / "x.tgz")) == files
 
