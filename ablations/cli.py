@@ -293,7 +293,7 @@ def plan(options: argparse.Namespace) -> None:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    from ablations.data import SPLITS, prepare
+    from ablations.data import SPLITS, in_words, prepare
     from ablations.plan import data_key
 
     known = library(options)
@@ -313,6 +313,8 @@ def prepare(options: argparse.Namespace) -> None:
         sizes = ", ".join(f"{len(getattr(prepared, name)):,} {name}" for name in SPLITS)
         shape = "x".join(map(str, prepared.shape))
         print(f"{layout.data(key)}: {sizes} images of {shape}, {len(prepared.classes)} classes")
+        if prepared.treated:
+            print(f"Of them, or of the files beside them: {in_words(prepared.treated)}")
 
 
 def train(options: argparse.Namespace) -> None:

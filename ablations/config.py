@@ -36,8 +36,9 @@ class Dataset(Strict):
     """Where images come from and how they are split. Everything but the title can change numbers."""
 
     title: str
-    source: Literal["digits", "cifar10", "cifar100", "parquet"]
-    path: str | None = None  # parquet: the folder with train*.parquet and test*.parquet
+    source: Literal["digits", "cifar10", "cifar100", "parquet", "folder"]
+    path: str | None = None  # folder: it, or an archive; parquet: that with train*.parquet and test*.parquet
+    size: Positive | None = None  # parquet, folder: pixels of a side that images are cropped and resized to
     train: Positive | None = None  # images kept for training; all that validation leaves if not given
     validation: Positive  # images taken from the training part, to select by
     test: Positive | None = None  # images kept for the test; all of the test part if not given
@@ -45,8 +46,11 @@ class Dataset(Strict):
 
     @model_validator(mode="after")
     def path_where_needed(self) -> Dataset:
-        if (self.source == "parquet") != (self.path is not None):
-            raise ValueError("`path` belongs to source `parquet`, and only there")
+        own = self.source in ("parquet", "folder")
+        if own != (self.path is not None):
+            raise ValueError("`path` belongs to sources `parquet` and `folder`, and only there")
+        if self.size is not None and not own:
+            raise ValueError("`size` belongs to sources `parquet` and `folder`, and only there")
         return self
 
 

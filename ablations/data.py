@@ -2,40 +2,27 @@
 
 The file (safetensors) holds `train`, `validation` and `test` images as uint8 [n, channels, height, width] and
 their `..._labels` as int64 [n]; its header holds class names, the mean and standard deviation of the training
-part per channel (on the scale 0 to 1) and the fingerprint: a SHA-256 over all arrays and class names.
+part per channel (on the scale 0 to 1), how many images were treated how, and the fingerprint: a SHA-256 over all arrays
+and class names.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ablations.config import Dataset
 from ablations.errors import UserError
-from ablations.files import atomic
+from ablations.files import atomic, told
+from ablations.sources import SOURCES, Images, Source
 
 SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Images:
-    """Labelled images: uint8 [n, channels, height, width] and int64 [n]."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: np.ndarray) -> Images:
-        return Images(np.ascontiguousarray(self.images[index]), self.labels[index])
 
 
 @dataclass(frozen=True)
@@ -49,130 +36,12 @@ class Prepared:
     mean: tuple[float, ...]  # of the training images, per channel, scale 0 to 1
     std: tuple[float, ...]
     fingerprint: str
+    treated: Mapping[str, int] = field(default_factory=dict)  # images, or files, by what was done to them
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         return self.train.images.shape[1:]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set as published; `test` is None where it comes in one piece."""
-
-    train: Images
-    test: Images | None
-    classes: tuple[str, ...]
-
-
-# ------------------------------------------------------------------------------------------ sources
-
-
-def digits(dataset: Dataset) -> Source:
-    """1,797 scanned digits, 8x8, 17 grey levels, packed with scikit-learn."""
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    images = np.round(raw.images * (255 / 16)).astype(np.uint8)[:, None]
-    return Source(Images(images, raw.target.astype(np.int64)), None, tuple(map(str, raw.target_names)))
-
-
-def cifar(dataset: Dataset) -> Source:
-    """CIFAR-10 and CIFAR-100 by torchvision's loaders: downloaded where missing, checked by checksum."""
-    from torchvision import datasets
-
-    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[dataset.source]
-    try:
-        train, test = (kind("results/downloads", train=train, download=True) for train in (True, False))
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"data set {dataset.source} could not be downloaded into results/downloads ({error}). On a machine "
-            "without internet access, put the unpacked archive there and run this again."
-        ) from None
-    parts = (
-        Images(part.data.transpose(0, 3, 1, 2), np.array(part.targets, dtype=np.int64))
-        for part in (train, test)
-    )
-    return Source(*parts, tuple(train.classes))
-
-
-def parquet(dataset: Dataset) -> Source:
-    """Files `train*.parquet` and `test*.parquet` in the Hugging Face layout: an image column of
-    `{bytes, path}` with encoded images (JPEG, PNG, ...) of one size, and an integer column `label`."""
-    folder = Path(dataset.path)
-    parts, classes = [], None
-    for split in ("train", "test"):
-        files = sorted(folder.glob(f"{split}*.parquet"))
-        if not files:
-            raise UserError(f"{folder}: no {split}*.parquet here")
-        read = [read_parquet(file) for file in files]
-        classes = classes or read[0][1]
-        shapes = {r[0].images.shape[1:] for r in read} | {p.images.shape[1:] for p in parts}
-        if len(shapes) > 1:
-            raise UserError(f"{folder}: images of different sizes: {', '.join(map(str, sorted(shapes)))}")
-        parts.append(
-            Images(*(np.concatenate([getattr(r[0], a) for r in read]) for a in ("images", "labels")))
-        )
-    count = 1 + max(int(part.labels.max()) for part in parts)
-    if classes is not None and len(classes) < count:
-        raise UserError(f"{folder}: label {count - 1} found, but the file names {len(classes)} classes only")
-    return Source(*parts, classes or tuple(map(str, range(count))))
-
-
-def read_parquet(file: Path) -> tuple[Images, tuple[str, ...] | None]:
-    """Images and, where the file says them, class names."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from PIL import Image
-
-    try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{file}: not a readable Parquet file: {error}") from None
-    column = next((name for name in ("img", "image") if name in table.column_names), None)
-    if column is None or "label" not in table.column_names:
-        raise UserError(
-            f"{file}: expected columns `img` (or `image`) and `label`, found {', '.join(table.column_names)}"
-        )
-    kind, labels = table.schema.field(column).type, table["label"]
-    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-        raise UserError(f"{file}: column `{column}`: expected {{bytes, path}}, found {kind}")
-    if not pa.types.is_integer(labels.type) or labels.null_count or not len(labels):
-        found = f"{len(labels)} values of type {labels.type}, {labels.null_count} of them missing"
-        raise UserError(f"{file}: column `label`: expected an integer for every image, found {found}")
-    labels = labels.to_numpy().astype(np.int64)
-    if labels.min() < 0:
-        raise UserError(f"{file}: row {labels.argmin()}: label {labels.min()}; labels count from 0")
-    images: list[np.ndarray] = []
-    for row, encoded in enumerate(pa.compute.struct_field(table[column], "bytes").to_pylist()):
-        try:
-            images.append(np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB")))
-        except (OSError, TypeError, ValueError) as error:
-            raise UserError(f"{file}: row {row}: not an image: {error}") from None
-        if images[-1].shape != images[0].shape:
-            raise UserError(
-                f"{file}: row {row}: image of {size(images[-1])} pixels, the first has {size(images[0])}"
-            )
-    features = (
-        json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-        .get("info", {})
-        .get("features", {})
-    )
-    names = features.get("label", {}).get("names")
-    return Images(np.stack(images).transpose(0, 3, 1, 2), labels), tuple(names) if names else None
-
-
-def size(image: np.ndarray) -> str:
-    """Width and height of an image [height, width, channels], for messages."""
-    return f"{image.shape[1]}x{image.shape[0]}"
-
-
-SOURCES: dict[str, Callable[[Dataset], Source]] = {
-    "digits": digits,
-    "cifar10": cifar,
-    "cifar100": cifar,
-    "parquet": parquet,
-}
 
 
 # ------------------------------------------------------------------------------------------ preparing
@@ -181,12 +50,15 @@ SOURCES: dict[str, Callable[[Dataset], Source]] = {
 def prepare(dataset: Dataset, path: Path) -> Prepared:
     """Read the source, split it, add the noise that belongs to it, and write the array file at `path`."""
     source = SOURCES[dataset.source](dataset)
+    if len(source.classes) < 2:
+        raise UserError(f"data set {dataset.title}: one class only, {told(source.classes[0])}; it takes two")
     train, validation, test = split(source, dataset)
     if dataset.noise:
         train, validation, test = noisy((train, validation, test), dataset.noise)
     mean, std = statistics(train)
     parts = (train, validation, test)
-    prepared = Prepared(*parts, source.classes, mean, std, fingerprint(parts, source.classes, mean, std))
+    digest = fingerprint(parts, source.classes, mean, std)
+    prepared = Prepared(*parts, source.classes, mean, std, digest, source.treated)
     write(prepared, path)
     return prepared
 
@@ -214,11 +86,17 @@ def part(images: Images, count: int, dataset: Dataset, name: str) -> tuple[Image
     """The images without, and those with, `count` of them drawn evenly from the classes."""
     from sklearn.model_selection import train_test_split
 
-    classes = len(np.unique(images.labels))
+    counts = np.bincount(images.labels)
+    classes = np.count_nonzero(counts)
     if not classes <= count <= len(images) - classes:
         raise UserError(
             f"data set {dataset.title}: `{name}`: {count} images asked for, {len(images)} are there to draw from; "
             f"an even draw takes {classes} (one a class) to {len(images) - classes}"
+        )
+    if 1 in counts:
+        raise UserError(
+            f"data set {dataset.title}: `{name}`: the class of label {counts.tolist().index(1)} has one image to draw "
+            "from; an even draw takes two"
         )
     rest, drawn = train_test_split(
         np.arange(len(images)), test_size=count, stratify=images.labels, random_state=0
@@ -282,6 +160,7 @@ def write(prepared: Prepared, path: Path) -> None:
         "mean": prepared.mean,
         "std": prepared.std,
         "fingerprint": prepared.fingerprint,
+        "treated": prepared.treated,
     }
     with atomic(path) as temporary:
         try:
@@ -307,7 +186,7 @@ def read(path: Path) -> Prepared:
         raise damaged(path, str(error)) from None
     if fingerprint(parts, classes, mean, std) != stated:
         raise damaged(path, "its content does not match its fingerprint")
-    return Prepared(*parts, classes, mean, std, stated)
+    return Prepared(*parts, classes, mean, std, stated, header.get("treated", {}))
 
 
 def mapped(path: Path, name: str) -> np.ndarray:
@@ -322,12 +201,13 @@ def mapped(path: Path, name: str) -> np.ndarray:
 @dataclass(frozen=True)
 class Header:
     """What a prepared file says of itself, unverified: its fingerprint, the number of images of each part, the
-    shape of an image (channels, height, width) and the number of classes."""
+    shape of an image (channels, height, width), the number of classes, and how many images were treated how."""
 
     fingerprint: str
     sizes: dict[str, int]
     shape: tuple[int, int, int]
     classes: int
+    treated: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_header(path: Path) -> Header | None:
@@ -341,9 +221,15 @@ def read_header(path: Path) -> Header | None:
             header = {key: json.loads(value) for key, value in file.metadata().items()}
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in SPLITS}
         sizes = {name: shape[0] for name, shape in shapes.items()}
-        return Header(header["fingerprint"], sizes, shapes["train"][1:], len(header["classes"]))
+        shape, classes, treated = shapes["train"][1:], len(header["classes"]), header.get("treated", {})
+        return Header(header["fingerprint"], sizes, shape, classes, treated)
     except (SafetensorError, AttributeError, TypeError, KeyError, ValueError) as error:
         raise damaged(path, str(error)) from None
+
+
+def in_words(treated: Mapping[str, int]) -> str:
+    """How many images, or files, were treated how; empty where none was."""
+    return ", ".join(f"{count:,} {what}" for what, count in treated.items())
 
 
 def damaged(path: Path, why: str) -> UserError:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ablations.errors import UserError
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -55,3 +57,22 @@ def set_aside(path: Path, why: str) -> Path:
     path.replace(aside)
     print(f"{path}: {why}; set aside as {aside.name}", flush=True)
     return aside
+
+
+@contextlib.contextmanager
+def readable(path: Path, kind: str) -> Iterator[None]:
+    """UserError for whatever goes wrong while a library reads a file that may hold anything."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # they answer damage with nearly every kind of exception
+        raise UserError(
+            f"{path}: not a readable {kind}: {told(str(error) or type(error).__name__)}"
+        ) from None
+
+
+def told(name: str) -> str:
+    """The name of a stranger's file for a message: in one line, and cut where it is long."""
+    name = name if name.isprintable() else ascii(name)[1:-1]
+    return name if len(name) <= 200 else f"{name[:100]}...{name[-90:]}"

@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from ablations import layout
 from ablations.config import listing, words
+from ablations.data import in_words, read_header
 from ablations.plan import TUNED, PlannedStudy
 from ablations.schema import Strict
 
@@ -29,8 +31,10 @@ def methods(planned: PlannedStudy, runs: pd.DataFrame) -> str:
         for split in ("training", "validation", "test")
         for count in runs[f"{split.removesuffix('ing')}_images"].head(1)
     ]
+    header = read_header(layout.data(arm.data_key))
+    treated = f" (as prepared: {in_words(header.treated)})" if header and header.treated else ""
     return (
-        f"Data: {arm.dataset.title}{'; ' + listing(sizes) + ' images' if sizes else ''}. Network: {described(model) or 'that of the arm'}. Recipe: "
+        f"Data: {arm.dataset.title}{'; ' + listing(sizes) + ' images' if sizes else ''}{treated}. Network: {described(model) or 'that of the arm'}. Recipe: "
         f"{described(recipe)}. Seeds {planned.seeds[0]} to {planned.seeds[-1]} for each of {len(planned.arms)} arms."
         f"{levels_in_words(planned)}{not_deterministic(planned)}"
     )

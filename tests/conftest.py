@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from PIL import Image
 
 # One thread a process, as in the workflow: several on as many cores are many times slower. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -76,3 +78,10 @@ def snakemake(*arguments: str, folder: Path, check: bool = True) -> str:
     output = done.stdout + done.stderr
     assert done.returncode == 0 or not check, output[-5000:]
     return output
+
+
+def encoded(image, form: str = "PNG", **options) -> bytes:
+    """An image, or an array of one, as the content of a file."""
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, form, **options)
+    return file.getvalue()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from ablations.config import KINDS, METRICS, PACKAGE, Library, Recipe, Study, Suite, named, read_yaml
+from ablations.config import KINDS, METRICS, PACKAGE, Dataset, Library, Recipe, Study, Suite, named, read_yaml
 from ablations.errors import UserError
 from ablations.networks import ResNet
 from ablations.plan import make_plan
@@ -66,6 +66,26 @@ def test_unknown_key_names_path_and_suggests():
 def test_wrong_values_are_named(fields, path):
     raw = {"epochs": 1, "batch_size": 1, "learning_rate": 0.1, **fields}
     assert message(Recipe, raw).startswith(f"file.yaml: {path}: found ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"source": "folder"}, "`path` belongs to sources `parquet` and `folder`, and only there"),
+        (
+            {"source": "digits", "path": "x"},
+            "`path` belongs to sources `parquet` and `folder`, and only there",
+        ),
+        (
+            {"source": "cifar10", "size": 8},
+            "`size` belongs to sources `parquet` and `folder`, and only there",
+        ),
+        ({"source": "parquet", "path": "x", "size": 0}, "size: found 0; should be greater than 0"),
+        ({"source": "folders", "path": "x"}, "source: found 'folders'; should be 'digits'"),
+    ],
+)
+def test_images_of_ones_own_have_a_path_and_may_have_a_size(fields, told):
+    assert told in message(Dataset, {"title": "x", "validation": 1, **fields})
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from conftest import write
 from fontTools.ttLib import TTFont
 
-from ablations import layout
+from ablations import data, layout
 from ablations.cli import main
 from ablations.collect import collect, read_table, seconds_to_target, write_table
 from ablations.config import Library, listing
@@ -290,6 +290,17 @@ def test_arms_that_were_not_trained_deterministically_are_named(tmp_path, shortc
     text = methods(replace(planned, arms=quick), sizes)
     assert text.endswith(told or "for each of 4 arms.")
     assert text.count("deterministic") == bool(told)
+
+
+def test_what_was_done_to_images_is_told(workspace):
+    planned = plan_of(workspace).study("depth")
+    sizes = pd.DataFrame([{"train_images": 256, "validation_images": 60, "test_images": 120}])
+    assert "as prepared" not in methods(planned, sizes)
+    arm = next(iter(planned.arms.values()))
+    path = layout.data(arm.data_key)
+    made = prepare(arm.dataset, path)
+    data.write(replace(made, treated={"converted to RGB": 3, "resized": 1234}), path)
+    assert "test images (as prepared: 3 converted to RGB, 1,234 resized). Network" in methods(planned, sizes)
 
 
 def test_the_error_of_the_test_set_is_told_apart_from_that_of_seeds():

@@ -8,11 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from conftest import CIFAR10_JPEG, ROOT, TINY, snakemake, write
+from conftest import CIFAR10_JPEG, ROOT, TINY, encoded, snakemake, write
+from test_folders import put
 
 from ablations.collect import read_table
+from ablations.config import Library
+from ablations.plan import data_key
 
 
 def trained(folder: Path) -> dict[str, int]:
@@ -198,6 +202,26 @@ def test_wrong_input_ends_in_one_message(tmp_path):
         "my/suites/tiny.yaml: seeds: found 0; should be greater than 0" in output
         and "Traceback" not in output
     )
+
+
+def test_an_image_folder_is_prepared_again_when_images_come_or_go(tmp_path):
+    images = [encoded(np.full((4, 4, 3), i, np.uint8)) for i in range(20)]
+    put({f"{'dog' if i % 2 else 'cat'}/{i}.png": image for i, image in enumerate(images)}, tmp_path / "pets")
+    (tmp_path / "pets" / "{y}").mkdir()  # no wildcard of Snakemake's
+    (tmp_path / "pets" / "notes.txt").touch()
+    dataset = "{title: pets, source: folder, path: pets, validation: 4, test: 4}"
+    write(tmp_path / "my" / "datasets" / "pets.yaml", dataset)
+    write(tmp_path / "my" / "suites" / "tiny.yaml", TINY.format(seeds=1).replace("digits-small", "pets"))
+    key = data_key("pets", Library(tmp_path / "my").dataset("pets"))
+    prepared = f"results/data/{key}.safetensors"
+    snakemake(prepared, *OWN, folder=tmp_path)
+    assert (tmp_path / "results" / "logs" / "prepare" / f"{key}.log").read_text() == (
+        f"{prepared}: 12 train, 4 validation, 4 test images of 3x4x4, 2 classes\n"
+        "Of them, or of the files beside them: 1 left out (folder without images), 1 left out (no image ending)\n"
+    )
+    assert "Nothing to be done" in snakemake(prepared, *OWN, folder=tmp_path)
+    (tmp_path / "pets" / "cat" / "20.png").write_bytes(images[0])
+    assert "Preparing data" in snakemake("-n", prepared, *OWN, folder=tmp_path)
 
 
 @pytest.mark.skipif(not CIFAR10_JPEG.is_dir(), reason=f"no CIFAR-10 (JPEG) files in {CIFAR10_JPEG}")

@@ -153,10 +153,22 @@ def data_files(wildcards):
     )
 
 
+# Of an image folder it and its class folders: images added, removed or renamed change the time of the folder that
+# they lie in. Not noticed are an image written over in its place, folders further down, and those whose names Snakemake
+# cannot take. Of an archive its file.
 def source_files(wildcards):
     dataset = plan.datasets[wildcards.data]
     if dataset.path is None:
         return []
+    if dataset.source == "folder":
+        top = Path(dataset.path)
+        inside = [*top.glob("*/"), *top.glob("train/*/"), *top.glob("test/*/")]
+        named = [
+            path
+            for path in map(str, inside)
+            if path.isprintable() and not set("{}") & set(path)
+        ]
+        return sorted([str(top)] * top.exists() + named)
     return sorted(
         str(path)
         for split in ("train", "test")
