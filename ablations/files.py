@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -43,6 +44,23 @@ def write_text(path: Path, text: str) -> None:
 def json_bytes(content: Any) -> bytes:
     """JSON for people to read. ValueError for NaN and infinity."""
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes of this machine that ask for the same from a folder, made where it is not there."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(held), folder.stat()):
+                break
+        os.close(held)  # it was removed meanwhile
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def set_aside(path: Path, why: str) -> Path:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # One thread a process, as in the workflow: several on as many cores are many times slower. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,6 +16,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parent.parent
 # The data set for development, where it lies beside the checkout.
 CIFAR10_JPEG = ROOT.parent / "shared" / "data" / "cifar10-jpeg"
+
+# How many times as many examples tests with random inputs take: ABLATIONS_SOAK=100 pytest tests/test_archive.py
+SOAK = int(os.environ.get("ABLATIONS_SOAK", "1"))
+
+
+def examples(number: int) -> settings:
+    """So many random examples of a test that takes long with each."""
+    return settings(max_examples=number * SOAK, deadline=None)
+
 
 TINY = """
 title: tiny

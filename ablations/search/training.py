@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
 
 from ablations.cost import count
+from ablations.files import alone
 from ablations.plan import Arm, Run
 from ablations.store import Damaged, Store
 from ablations.training.checkpoint import Checkpoints
@@ -31,7 +30,7 @@ class Runs:
         that of each epoch, and may raise what stops the run: nothing of it is kept then."""
         splits = self.splits[arm.data_key]
         run = Run(arm, seed, splits.data.fingerprint)
-        with alone(self.store.path(run)):
+        with alone(self.store.path(run)):  # another worker may have been given the same settings
             metrics = None
             with suppress(Damaged):  # it is trained anew
                 metrics = self.store.verified(run)
@@ -52,24 +51,6 @@ class Runs:
         """Multiply-adds of an image."""
         data = self.splits[arm.data_key].data
         return count(arm.model, data.shape, len(data.classes)).macs
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keeps other workers of this machine from a run, whose settings they may have been given too; they find it in the
-    store afterwards."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY)
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(held), folder.stat()):
-                break
-        os.close(held)  # it was removed meanwhile
-    try:
-        yield
-    finally:
-        os.close(held)
 
 
 def forget(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
@@ -90,9 +91,9 @@ def train_seed(
     weights = safetensors.torch.save(trained.weights)
     told = {**where, "execution": trained.execution}
     again = metrics is not None and f"{arm.name} seed {seed}: trained again for its snapshots, "
-    if again and weights == store.file(run.id, WEIGHTS):
+    if again and hashlib.sha256(weights).hexdigest() == store.digest(run.id, WEIGHTS):
         print(f"{again}to the same weights; the run stays as it was", flush=True)
-        store.add(run, trained.snapshots)
+        store.add(run, weights, trained.snapshots)
     else:
         if again:
             print(
