@@ -26,6 +26,9 @@ EXAMPLES = """examples:
   ablations train depth depth=20 --seeds 0 1        train some arms of a study without Snakemake
   ablations report --suite digits                   tables, figures and reports from what is trained
   ablations compare digits cifar10                  verdicts that changed, effects that moved
+  ablations export --suite digits                   its runs and report in one file, for another machine
+  ablations import digits.tar.gz                    the runs of another machine, into this store
+  ablations verify                                  is all that is stored as it was written?
 
 The whole way, in parallel and only what is missing:
   snakemake --cores 8 --resources gpu=2 --config suite=digits
@@ -37,11 +40,11 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status: 0, 2 for what the user can mend, 128 and a signal's
-    number where one ended it."""
+    """Run the command line; the exit status: 0, 1 for faults and conflicts that were found, 2 for what the user can
+    mend, 128 and a signal's number where one ended it."""
     options = parser().parse_args(arguments)
     try:
-        options.verb(options)
+        return options.verb(options) or 0
     except UserError as error:
         print(f"ablations: {error}", file=sys.stderr)
         return 2
@@ -63,7 +66,6 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,7 +79,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"ablations {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)
 
-    def add(verb: Callable[[argparse.Namespace], None], help: str, example: str) -> argparse.ArgumentParser:
+    def add(
+        verb: Callable[[argparse.Namespace], int | None], help: str, example: str
+    ) -> argparse.ArgumentParser:
         name = verb.__name__.rstrip("_")
         each = verbs.add_parser(
             name,
@@ -87,13 +91,15 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         each.set_defaults(verb=verb)
+        if verb is import_:
+            return each
         each.add_argument(
             "--extra",
             metavar="DIR",
             default=os.environ.get("ABLATIONS_EXTRA") or None,
             help="folder with studies/, suites/, datasets/ of your own (default: $ABLATIONS_EXTRA)",
         )
-        if verb not in (list_, compare):
+        if verb not in (list_, compare, verify):
             each.add_argument("--suite", default="digits", help="suite to run in (default: digits)")
         return each
 
@@ -218,6 +224,40 @@ def parser() -> argparse.ArgumentParser:
         "--report", metavar="STUDY", default="report", help="a study's own report (default: the suite's)"
     )
     each.add_argument("--out", metavar="DIR", help="write comparison.md and comparison.csv there")
+    each = add(
+        export,
+        "pack the runs of a suite, its tables and report into one file",
+        "ablations export --suite digits\n  ablations export depth --suite digits --weights --out depth.tar.gz",
+    )
+    each.add_argument("study", nargs="?", help="only this study (default: all of the suite that have runs)")
+    each.add_argument(
+        "--weights", action="store_true", help="with the weights of the runs, which diagnostics take"
+    )
+    each.add_argument(
+        "--out", metavar="FILE", help="the file to write (default: SUITE.tar.gz, or SUITE-STUDY.tar.gz)"
+    )
+    each = add(
+        import_, "merge the runs in archives into the store", "ablations import one.tar.gz other.tar.gz"
+    )
+    each.add_argument("archives", nargs="+", metavar="ARCHIVE", help="what `ablations export` has written")
+    each.add_argument(
+        "--any-engine",
+        action="store_true",
+        help="store runs of another engine version too, which no report of this version uses",
+    )
+    each = add(
+        verify,
+        "check that runs, data and tables are as they were written",
+        "ablations verify\n  ablations verify depth --suite digits --rerun 2",
+    )
+    each.add_argument("study", nargs="?", help="only this study (default: all)")
+    each.add_argument("--suite", help="only this suite (default: whatever is stored; of a study, digits)")
+    each.add_argument(
+        "--rerun", metavar="N", type=int, help="train N of the runs again, and compare them to the bit"
+    )
+    each.add_argument(
+        "--seed", metavar="K", type=int, help="which runs are drawn (default: others each time)"
+    )
     return top
 
 
@@ -598,3 +638,52 @@ def compare(options: argparse.Namespace) -> None:
     if options.out:
         write_text(Path(options.out) / "comparison.md", told + "\n")
         write_table(table(pairs), Path(options.out) / "comparison.csv")
+
+
+def export(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from ablations.sharing import export
+
+    name = f"{options.suite}-{options.study}" if options.study else options.suite
+    out = Path(options.out or f"{name}.tar.gz")
+    if out.is_dir():
+        raise UserError(f"--out: found the folder {out}; give a file, such as {out / f'{name}.tar.gz'}")
+    export(planned(options), options.study, out, options.weights)
+
+
+def import_(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from ablations.merging import CONFLICT, REFUSED, import_archives, told
+
+    outcomes = import_archives([Path(archive) for archive in options.archives], options.any_engine)
+    print(told(outcomes))
+    return 1 if outcomes[CONFLICT] or outcomes[REFUSED] else 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    from ablations.verification import verify
+
+    positive(options, "rerun")
+    suite = options.suite or ("digits" if options.study else None)
+    checked = verify(library(options), suite, options.study)
+    print(checked)
+    differing = rerun(checked.runs, options.rerun, options.seed) if options.rerun else 0
+    return 1 if checked.faults or differing else 0
+
+
+def rerun(runs: list[str], number: int, seed: int | None) -> int:
+    """Train some runs again; how many of them have come to other bits without a reason."""
+    import random
+    from collections import Counter
+
+    from ablations.store import Store
+    from ablations.training.again import DIFFERENT, choose, train_again
+
+    store, seed = Store(layout.RESULTS), random.randrange(1000) if seed is None else seed
+    chosen = choose(store, runs, number, seed)
+    print(f"Trained again are {len(chosen)} of {len(runs)} runs, drawn by --seed {seed}", flush=True)
+    found = Counter(train_again(each, store) for each in chosen)
+    print(f"Trained again: {', '.join(f'{count} {what}' for what, count in found.items())}")
+    return found[DIFFERENT]

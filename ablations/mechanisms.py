@@ -85,7 +85,7 @@ class Mechanism:
     counted: bool = False  # follows from the networks' definition: no seeds, nothing to find out
     shown: str = ""  # what the figure's marks are, beside lines of runs and their middles
     lines: bool = True  # whether there are such lines
-    lacking: str = "none of these runs is finished"  # why the table may be empty
+    lacking: str = "none of these runs is finished, with its weights here"  # why the table may be empty
 
     @property
     def panels(self) -> dict[str, Row]:

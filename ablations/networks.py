@@ -347,6 +347,6 @@ FAMILIES: dict[str, type[Strict]] = {kind.model_fields["family"].default: kind f
 def family(fields: dict[str, Any]) -> type[Strict]:
     """The type of a network from its fields. ValueError for an unknown family."""
     name = fields.get("family", "resnet")
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise ValueError(f"family: found {shown(name)}; known: {', '.join(FAMILIES)}")
     return FAMILIES[name]

@@ -109,7 +109,8 @@ class Run:
 
     @cached_property
     def id(self) -> str:
-        """Equal content, equal id: model, recipe, data, seed and engine version, and nothing else."""
+        """Equal content, equal id: model, recipe, data, seed and engine version, and nothing else. `run_of` is the way
+        back from what is written down."""
         return content_id(
             {
                 "engine": ENGINE_VERSION,
@@ -131,6 +132,37 @@ class Run:
             "data": self.fingerprint,
             "seed": self.seed,
         }
+
+
+class Config(Strict):
+    """What a run's config.json holds; see `Run.config`."""
+
+    engine: int
+    model: dict[str, Any]
+    recipe: dict[str, Any]
+    dataset: dict[str, Any]
+    data: str
+    seed: int
+
+
+def run_of(config: Any) -> Run:
+    """The run that a config.json of this engine version describes. ValueError where it is none: of another engine
+    version, or with fields or values that this version does not have."""
+    try:
+        known = Config.model_validate(config)
+    except ValidationError as error:
+        raise ValueError("; ".join(fault(Config, details) for details in error.errors())) from None
+    if known.engine != ENGINE_VERSION:
+        raise ValueError(f"of engine version {known.engine}, this is {ENGINE_VERSION}")
+    dataset = dict(known.dataset)
+    name = dataset.pop("name", "")
+    arm = Arm(
+        settle(family(known.model), known.model, "model"),
+        settle(Recipe, known.recipe, "recipe"),
+        settle(Dataset, dataset, "dataset"),
+        name,
+    )
+    return Run(arm, known.seed, known.data)
 
 
 @dataclass(frozen=True)
@@ -277,6 +309,22 @@ class Plan:
         study = planned.study.model_copy(update={"title": f"{planned.study.title}, tuned", "diagnostics": {}})
         arms = {key: retuned(arm, found[key]) for key, arm in planned.arms.items()}
         return replace(planned, name=f"{name}{TUNED}", study=study, arms=arms)
+
+    @property
+    def with_tuned(self) -> list[str]:
+        """The studies that the suite can run, and those of them that a search has tuned as they are now."""
+        found = list(self.studies)
+        for name in self.studies:
+            if layout.best(self.suite_name, name).is_file():
+                with contextlib.suppress(UserError):  # its arms have changed since
+                    found.append(self.tuned(name).name)
+        return found
+
+    def train_command(self, study: str, key: tuple[str, ...], seed: int) -> str:
+        """What trains one run of a study, or trains it anew where it is damaged."""
+        levels = " ".join(f"{factor}={level}" for factor, level in self.study(study).levels(key).items())
+        extra = f" --extra {self.library.extra}" if self.library.extra else ""
+        return f"ablations train {study} {levels} --seeds {seed} --suite {self.suite_name}{extra}"
 
     def reported(self, name: str) -> list[PlannedStudy]:
         """The studies of a report: all that the suite lists for `report`, one for a study's own name."""

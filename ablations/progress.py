@@ -38,6 +38,30 @@ class Progress:
         print(f"\r\033[K{line}" if self.live else line, end="\n" if last else "", flush=True)
 
 
+EVERY = 10.0  # seconds between lines in a log
+
+
+class Share:
+    """How much of a long piece of work is done, in percent: on a terminal a line that replaces itself and goes in the
+    end, in a log a line now and then."""
+
+    def __init__(self, name: str, total: int):
+        self.name, self.total, self.done = name, total, 0
+        self.live, self.told = sys.stderr.isatty(), time.perf_counter()
+
+    def add(self, amount: int) -> None:
+        """So much more is done."""
+        self.done += amount
+        now = time.perf_counter()
+        if now - self.told < (0.1 if self.live else EVERY) and not (self.live and self.done >= self.total):
+            return
+        self.told = now
+        line = f"{self.name} {100 * self.done // max(self.total, 1)} %"
+        if self.live:
+            line = "\r\033[K" + (line if self.done < self.total else "")
+        print(line, end="" if self.live else "\n", file=sys.stderr, flush=True)
+
+
 def duration(seconds: float) -> str:
     """`48 s`, `3 min 20 s`, `2 h 05 min`."""
     seconds = round(seconds)

@@ -1,6 +1,7 @@
 """The runs that are finished: results/runs/<id>/ with config.json, environment.json, history.csv, metrics.json,
 weights.safetensors, of some runs snapshot-<epoch>.safetensors, and, written last, SHA256SUMS over them, as
-`sha256sum --check` reads it. No torch."""
+`sha256sum --check` reads it. A run that came from elsewhere without its weights has left-out.sha256 in their place:
+the SHA-256 of each file that stayed behind. No torch."""
 
 from __future__ import annotations
 
@@ -9,14 +10,15 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.data import Header
+from ablations import layout
+from ablations.data import Header, read_header
 from ablations.errors import UserError
 from ablations.files import json_bytes, write_bytes, write_text
-from ablations.plan import Arm, Run
+from ablations.plan import Arm, PlannedStudy, Run
 
 SUMS = "SHA256SUMS"
 # Columns of the table of runs that come from a run's environment.
@@ -29,6 +31,11 @@ ENVIRONMENT = (
 WEIGHTS = "weights.safetensors"
 # What a finished run's folder holds beside SHA256SUMS, and snapshots where they are asked for.
 FILES = ("config.json", "environment.json", "history.csv", "metrics.json", WEIGHTS)
+LEFT_OUT = "left-out.sha256"  # of a run without weights, or without its snapshots
+GENERATIONS = ("checkpoint", "checkpoint.before")  # of a run that is not finished
+
+ID = re.compile("[0-9a-f]{16}")
+SNAPSHOT = re.compile(r"snapshot-(\d+)\.safetensors")
 
 
 def snapshot(epoch: int) -> str:
@@ -45,19 +52,34 @@ class Damaged(UserError):
     """A file of a finished run is not what was written."""
 
 
+def sums_text(sums: Mapping[str, str]) -> str:
+    """SHA-256 by file name, as `sha256sum --check` reads it."""
+    return "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+
+
+def read_sums(text: str) -> dict[str, str]:
+    """The same back. ValueError where it is something else."""
+    return dict(reversed(line.split("  ", 1)) for line in text.splitlines())
+
+
 class Store:
     """Runs by their content id, below a folder of results."""
 
     def __init__(self, results: Path):
         self.folder, self.locks = results / "runs", results / "locks"
 
+    def ids(self) -> list[str]:
+        """The ids of the runs that have a folder here, finished or not, sorted."""
+        found = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted(path.name for path in found if ID.fullmatch(path.name))
+
     def path(self, run: Run) -> Path:
         """The folder of a run."""
         return self.folder / run.id
 
-    def lock(self, run: Run) -> Path:
-        """The lock file of a run, for the process that trains it."""
-        return self.locks / run.id
+    def lock(self, run: str) -> Path:
+        """The lock file of the run of this id, for the process that trains or imports it."""
+        return self.locks / run
 
     def file(self, run: str, name: str) -> bytes | None:
         """The content of a file of the run of this id; None where the run is not finished. Damaged where it is not
@@ -78,37 +100,63 @@ class Store:
         where they cannot be read."""
         path = self.folder / run / SUMS
         try:
-            return dict(reversed(line.split("  ", 1)) for line in path.read_text().splitlines())
+            return read_sums(path.read_text())
         except FileNotFoundError:
             return None
         except ValueError:
             raise Damaged(f"{path}: damaged") from None
 
+    def left_out(self, run: str) -> dict[str, str]:
+        """The SHA-256 of each file that the finished run of this id has where it was trained, and not here."""
+        if LEFT_OUT not in (self.sums(run) or ()):
+            return {}
+        try:
+            return read_sums(self.file(run, LEFT_OUT).decode())
+        except ValueError:
+            raise Damaged(f"{self.folder / run / LEFT_OUT}: damaged") from None
+
+    def digest(self, run: str, name: str) -> str | None:
+        """The SHA-256 of a file of the finished run of this id, here or elsewhere; None where it has no such file."""
+        return {**self.left_out(run), **self.sums(run)}.get(name)
+
     def snapshots(self, run: str) -> list[int]:
-        """The epochs whose weights the finished run of this id has kept, in their order."""
-        found = (re.fullmatch(r"snapshot-(\d+)\.safetensors", name) for name in self.sums(run) or ())
-        return sorted(int(match[1]) for match in found if match)
+        """The epochs whose weights lie here of the finished run of this id, in their order."""
+        return epochs_of(self.sums(run) or ())
+
+    def check(self, run: str) -> bool:
+        """Read and check all files of the run of this id; False where it is not finished. Damaged where one of them
+        is not what was written."""
+        sums = self.sums(run)
+        if sums is None:
+            return False
+        elsewhere = self.left_out(run)
+        for name in dict.fromkeys((*(name for name in FILES if name not in elsewhere), *sums)):
+            self.file(run, name)
+        return True
 
     def verified(self, run: Run) -> dict[str, Any] | None:
         """The metrics of a finished run, all its files read and checked; None where it is not finished. Damaged
         where one of them is not what was written."""
-        for name in dict.fromkeys((*FILES, *(self.sums(run.id) or ()))):
-            if self.file(run.id, name) is None:
-                return None
-        return self.metrics(run)
+        return self.metrics(run) if self.check(run.id) else None
 
     def lacks_snapshots(self, run: Run, metrics: Mapping[str, Any]) -> bool:
-        """Whether a finished run with these metrics has not kept the weights of its epochs."""
-        return self.snapshots(run.id) != snapshot_epochs(metrics["epochs_trained"])
+        """Whether a finished run with these metrics has not kept the weights of its epochs, here or elsewhere."""
+        kept = epochs_of((*self.sums(run.id), *self.left_out(run.id)))
+        return kept != snapshot_epochs(metrics["epochs_trained"])
 
     def metrics(self, run: Run) -> dict[str, Any] | None:
         """What a finished run measured; None where it is not finished. Damaged where it cannot be read; UserError
         where the store holds the run's id with another configuration: then a default was changed without a new
-        engine version."""
+        engine version, or a run of another one was put there."""
         metrics = self.file(run.id, "metrics.json")
         if metrics is None:
             return None
         stored = json.loads(self.file(run.id, "config.json"))
+        if stored["engine"] != run.config["engine"]:
+            raise UserError(
+                f"{self.path(run)}: trained by engine version {stored['engine']}, this is {run.config['engine']}; delete "
+                "this folder to train it anew"
+            )
         for part in ("model", "recipe"):
             for key, value in stored.get(part, {}).items():
                 asked = run.config[part].get(key, value)
@@ -143,24 +191,52 @@ class Store:
     ) -> None:
         """Write a run; it counts as finished once SHA256SUMS is there. Its snapshots lie in its folder already, here
         are their SHA-256 by epoch."""
-        folder = self.path(run)
-        (folder / SUMS).unlink(missing_ok=True)  # of a run that is replaced: half of it is no run
+        (self.path(run) / SUMS).unlink(missing_ok=True)  # of a run that is replaced: half of it is no run
         told = (json_bytes(run.config), json_bytes(environment), table(history).encode(), json_bytes(metrics))
-        contents = dict(zip(FILES, (*told, weights), strict=True))
+        self.write(run.id, dict(zip(FILES, (*told, weights), strict=True)), by_name(snapshots))
+
+    def add(self, run: Run, weights: bytes, snapshots: Mapping[int, str]) -> None:
+        """Count snapshots that lie in the folder of a finished run, SHA-256 by epoch, among its files; and its
+        weights, where they were left out."""
+        sums = self.sums(run.id)
+        here = {name: sums[name] for name in FILES if name in sums}
+        missing = {} if WEIGHTS in sums else {WEIGHTS: weights}
+        self.write(run.id, missing, {**here, **by_name(snapshots)})
+
+    def write(self, run: str, contents: Mapping[str, bytes], there: Mapping[str, str] = {}) -> None:
+        """Write files of the run of this id, and SHA256SUMS over them and the files that are there already, whose
+        SHA-256 is given: from then on it is finished."""
+        folder = self.folder / run
         for name, content in contents.items():
             write_bytes(folder / name, content)
-        self.seal(
-            run, {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}, snapshots
-        )
+        written = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        write_text(folder / SUMS, sums_text(written | {k: v for k, v in there.items() if k not in written}))
+        if LEFT_OUT not in written:
+            (folder / LEFT_OUT).unlink(missing_ok=True)
 
-    def add(self, run: Run, snapshots: Mapping[int, str]) -> None:
-        """Count snapshots that lie in the folder of a finished run, SHA-256 by epoch, among its files."""
-        self.seal(run, {name: self.sums(run.id)[name] for name in FILES}, snapshots)
 
-    def seal(self, run: Run, sums: Mapping[str, str], snapshots: Mapping[int, str]) -> None:
-        """Write SHA256SUMS."""
-        every = {**sums, **{snapshot(epoch): digest for epoch, digest in snapshots.items()}}
-        write_text(self.path(run) / SUMS, "".join(f"{digest}  {name}\n" for name, digest in every.items()))
+def runs_of(planned: PlannedStudy) -> Iterator[tuple[tuple[str, ...], int, Run | None]]:
+    """Every run of a study with the levels of its arm and its seed; None for it where its data are not prepared."""
+    headers = {key: read_header(layout.data(key)) for key in {arm.data_key for arm in planned.arms.values()}}
+    for key, arm in planned.arms.items():
+        header = headers[arm.data_key]
+        for seed in planned.seeds:
+            yield key, seed, Run(arm, seed, header.fingerprint) if header else None
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file of a run holds weights, its last ones or those of an epoch."""
+    return name == WEIGHTS or SNAPSHOT.fullmatch(name) is not None
+
+
+def by_name(snapshots: Mapping[int, str]) -> dict[str, str]:
+    """SHA-256 of snapshots by file name, from those by epoch."""
+    return {snapshot(epoch): digest for epoch, digest in snapshots.items()}
+
+
+def epochs_of(names: Iterable[str]) -> list[int]:
+    """The epochs of the snapshots among some files, in their order."""
+    return sorted(int(match[1]) for match in map(SNAPSHOT.fullmatch, names) if match)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -644,7 +644,7 @@ def test_a_network_that_diverged_is_marked(diagnosed, monkeypatch):
     monkeypatch.setattr(diagnostics.Store, "metrics", lambda self, run: {"status": "diverged"})
     planned, _ = measured(diagnosed)
     store = diagnostics.Store(layout.RESULTS)
-    table = pd.DataFrame(diagnostics.measured(planned, planned.arms, "gradient-by-layer", store, {}))
+    table = pd.DataFrame(diagnostics.measured(planned, planned.arms, "gradient-by-layer", store, {}, {}))
     trained = table[table["panel"] == TRAINED]
     assert len(trained) == 4 and set(trained["status"]) == {"diverged"} and trained["value"].isna().all()
     told = mechanism_findings.paragraph(planned, "gradient-by-layer", table)
@@ -662,7 +662,7 @@ def test_a_network_that_diverged_is_followed_until_then(diagnosed, monkeypatch):
     monkeypatch.setattr(diagnostics.Store, "snapshots", lambda self, run: [1, 2])
     monkeypatch.setattr(diagnostics.Store, "file", lambda self, run, name: some)
     arms = planned.select({"shortcut": "identity"})
-    table = pd.DataFrame(diagnostics.measured(planned, arms, "gradient-through-training", store, {}))
+    table = pd.DataFrame(diagnostics.measured(planned, arms, "gradient-through-training", store, {}, {}))
     for _, points in table.groupby(["seed", "panel"]):
         assert points["position"].tolist()[:3] == [0, 1, 2] and math.isnan(points["position"].iloc[3])
         assert points["status"].tolist() == ["initial", *["diverged"] * 3]

@@ -87,13 +87,14 @@ MEASURES: dict[str, Measure] = {
 
 def diagnose(plan: Plan, name: str) -> None:
     """Write results/<suite>/<study>/diagnostics/<diagnostic>.csv for each diagnostic that a study names, as
-    `ablations.mechanisms` describes it. Runs that are not finished are left out, and so are diagnostics of arms that
-    the suite does not have. UserError where the study names none."""
+    `ablations.mechanisms` describes it. Runs that are not finished are left out, as are those whose weights are not
+    here, and diagnostics of arms that the suite does not have. UserError where the study names none."""
     planned, store = plan.study(name), Store(layout.RESULTS)
     if not planned.study.diagnostics:
         raise UserError(f"study {name} names no diagnostics")
     paths = {each: layout.diagnostic(plan.suite_name, name, each) for each in planned.study.diagnostics}
     splits: dict[str, Splits] = {}
+    elsewhere: dict[str, Run] = {}
     for diagnostic, path in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
@@ -103,9 +104,16 @@ def diagnose(plan: Plan, name: str) -> None:
             print(f"{diagnostic}: not measured: {error}")
             continue
         with denormals_as_zero():
-            rows = list(measured(planned, arms, diagnostic, store, splits))
+            rows = list(measured(planned, arms, diagnostic, store, splits, elsewhere))
         columns = [*planned.factors, "seed", "status", "panel", *MECHANISMS[diagnostic].place, "value"]
         write_text(path, pd.DataFrame(rows, columns=columns).to_csv(index=False, float_format=DIGITS))
+    if elsewhere:
+        print(
+            "These runs are here without their weights, and not measured as trained. Import an archive that was made by "
+            "`ablations export --weights`, or delete their folders and train the study again:"
+        )
+        for run in elsewhere.values():
+            print(f"  {run.arm.name} seed {run.seed}: {store.path(run)}", flush=True)
 
 
 def measured(
@@ -114,15 +122,20 @@ def measured(
     diagnostic: str,
     store: Store,
     splits: dict[str, Splits],
+    elsewhere: dict[str, Run],
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a diagnostic's table. `splits` keeps the data that were read, by their key."""
+    """The rows of a diagnostic's table. `splits` keeps the data that were read, by their key, `elsewhere` the runs whose
+    weights it takes and which are not here, by their id."""
     mechanism = MECHANISMS[diagnostic]
+    takes_weights = diagnostic in MEASURES or not set(PROBES[diagnostic]) <= set(AT_INITIALISATION)
     for key, arm in arms.items():
         if arm.data_key not in splits:
             splits[arm.data_key] = Splits.of(data.read(layout.data(arm.data_key)), torch.device("cpu"))
         ready = splits[arm.data_key]
         for seed in planned.seeds[: mechanism.seeds]:
             run = Run(arm, seed, ready.data.fingerprint)
+            if takes_weights and store.left_out(run.id):
+                elsewhere[run.id] = run
             rows = through_training if diagnostic in MEASURES else at_both_ends
             for row in rows(run, diagnostic, store, ready):
                 *place, value = row.pop("point", [math.nan] * (len(mechanism.place) + 1))
@@ -132,8 +145,10 @@ def measured(
 
 def at_both_ends(run: Run, diagnostic: str, store: Store, splits: Splits) -> Iterator[dict[str, Any]]:
     """Points of a run by status and panel, at initialisation and as trained; a panel without point where the run has
-    diverged, no panel where it is not finished."""
+    diverged, no panel where it is not finished, or its weights are not here."""
     metrics = store.metrics(run)
+    if metrics is not None and metrics["status"] == "finished" and store.left_out(run.id):
+        metrics = None
     for panel, probe in PROBES[diagnostic].items():
         initial = panel in AT_INITIALISATION
         status = "initial" if initial else metrics and metrics["status"]
@@ -150,7 +165,7 @@ def through_training(run: Run, diagnostic: str, store: Store, splits: Splits) ->
     and with its last weights. A panel without point at the end where the run has diverged."""
     metrics = store.metrics(run)
     weights: dict[int, bytes | None] = {0: None}
-    if metrics is not None:
+    if metrics is not None and not store.left_out(run.id):
         if store.lacks_snapshots(run, metrics):
             print(f"{diagnostic}: {run.arm.name} seed {run.seed} has no snapshots: train its study again")
         weights |= {epoch: store.file(run.id, snapshot(epoch)) for epoch in store.snapshots(run.id)}

@@ -30,7 +30,9 @@ class Runs:
         that of each epoch, and may raise what stops the run: nothing of it is kept then."""
         splits = self.splits[arm.data_key]
         run = Run(arm, seed, splits.data.fingerprint)
-        with alone(self.store.lock(run), f"{run.id}: another worker is training it; waiting for its result"):
+        with alone(
+            self.store.lock(run.id), f"{run.id}: another worker is training it; waiting for its result"
+        ):
             metrics = None
             with suppress(Damaged):  # it is trained anew
                 metrics = self.store.verified(run)

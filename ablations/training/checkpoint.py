@@ -17,8 +17,8 @@ import torch
 
 from ablations.errors import Interrupted
 from ablations.files import set_aside, write_bytes
+from ablations.store import GENERATIONS
 
-GENERATIONS = ("checkpoint", "checkpoint.before")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # what clusters and terminals send to end a job
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
@@ -61,7 +62,7 @@ def train_seed(
     name = f"{run.arm.name} seed {run.seed}"
     done, _ = look_up(run, store, snapshots)
     if not done:
-        with alone(store.lock(run), f"{name}: another process is training it; waiting for its result"):
+        with alone(store.lock(run.id), f"{name}: another process is training it; waiting for its result"):
             done, metrics = look_up(run, store, snapshots)
             if not done:
                 yield from train_alone(run, metrics, splits, store, where, snapshots, watch)
@@ -114,9 +115,9 @@ def train_alone(
     weights = safetensors.torch.save(trained.weights)
     told = {**where, "execution": trained.execution}
     again = metrics is not None and f"{arm.name} seed {seed}: trained again for its snapshots, "
-    if again and weights == store.file(run.id, WEIGHTS):
+    if again and hashlib.sha256(weights).hexdigest() == store.digest(run.id, WEIGHTS):
         print(f"{again}to the same weights; the run stays as it was", flush=True)
-        store.add(run, trained.snapshots)
+        store.add(run, weights, trained.snapshots)
     else:
         if again:
             print(
