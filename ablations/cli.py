@@ -7,7 +7,7 @@ import errno
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ablations import __version__, layout
@@ -120,6 +120,12 @@ def parser() -> argparse.ArgumentParser:
     each.add_argument("levels", nargs="*", metavar="FACTOR=LEVEL", help="only arms with these levels")
     each.add_argument("--seeds", nargs="+", type=int, help="only these seeds (default: the suite's)")
     each.add_argument("--job", help="a job of the plan, by name, instead of a study; writes its table too")
+    each.add_argument(
+        "--trial",
+        metavar="N",
+        type=int,
+        help="with the settings of trial N of the search of each arm, over the search's seeds",
+    )
     where_to_train(each)
     each.add_argument(
         "--at-once",
@@ -371,8 +377,10 @@ def train(options: argparse.Namespace) -> None:
         work = {job.arm.id: (job.arm, job.seeds)}
     else:
         study = plan.study(options.study)
-        arms = study.select(dict(parse_level(text) for text in options.levels))
-        work = {arm.id: (arm, options.seeds or study.seeds) for arm in arms.values()}
+        arms, seeds = study.select(dict(parse_level(text) for text in options.levels)), study.seeds
+        if options.trial is not None:
+            arms, seeds = of_trial(options, searched(plan, study), arms), range(study.search.seeds)
+        work = {arm.id: (arm, options.seeds or seeds) for arm in arms.values()}
 
     from ablations import data
     from ablations.files import write_text
@@ -398,15 +406,32 @@ def train(options: argparse.Namespace) -> None:
                 write_text(layout.arm_table(options.suite, options.job), table(rows))
 
 
-def search(options: argparse.Namespace) -> None:
+def searched(plan: Plan, study: PlannedStudy) -> PlannedStudy:
+    """The study, which has a search. UserError for others."""
     from ablations.plan import TUNED
 
-    plan = planned(options)
-    study = plan.study(options.study)
     if study.name.endswith(TUNED):
         raise UserError(f"{study.name} is the outcome of a search; search {study.name.removesuffix(TUNED)}")
     if study.search is None:
         raise UserError(f"{plan.library.path('studies', study.name)}: the study has no `search`")
+    return study
+
+
+def of_trial(
+    options: argparse.Namespace, study: PlannedStudy, arms: Mapping[tuple[str, ...], Arm]
+) -> dict[tuple[str, ...], Arm]:
+    """Arms with the settings of the trial that the options name. UserError where there is no such trial."""
+    from ablations.search.storage import open_storage, told_without_password
+    from ablations.search.trials import arm_of_trial
+
+    with told_without_password():
+        storage = open_storage(options.suite)
+        return {key: arm_of_trial(options.suite, study, key, options.trial, storage) for key in arms}
+
+
+def search(options: argparse.Namespace) -> None:
+    plan = planned(options)
+    study = searched(plan, plan.study(options.study))
     positive(options, "threads", "runs_per_gpu")
 
     from ablations.search.storage import open_storage, told_without_password
@@ -419,12 +444,13 @@ def search(options: argparse.Namespace) -> None:
 def do_parts(options: argparse.Namespace, study: PlannedStudy, storage: BaseStorage) -> None:
     """The parts of a search, or the one that the options name."""
     from ablations.search.storage import alive
-    from ablations.search.trials import begin, work
+    from ablations.search.trials import begin
 
     if options.part in (None, "begin"):
         begin(options.suite, study, storage)
     if options.part in (None, "work"):
         from ablations.search.training import Runs
+        from ablations.search.worker import Worker
         from ablations.store import Store
         from ablations.training.device import leasable, use
         from ablations.training.evaluation import Splits
@@ -434,11 +460,11 @@ def do_parts(options: argparse.Namespace, study: PlannedStudy, storage: BaseStor
         wait = 3600 * options.gpu_wait
         with (
             leased(leasable(options.device), options.runs_per_gpu, wait) as leased_device,
-            alive(options.suite) as worker,
+            alive(options.suite) as name,
         ):
             device = use(options.device, options.threads, leased_device)
             splits = {key: Splits.of(each, device) for key, each in ready.items()}
-            work(options.suite, study, storage, worker, Runs(splits, Store(layout.RESULTS)))
+            Worker(options.suite, study, storage, name, Runs(splits, Store(layout.RESULTS))).work()
     if options.part in (None, "end"):
         from ablations.search.outcome import write_outcome
 

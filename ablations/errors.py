@@ -7,6 +7,10 @@ class UserError(Exception):
     """One message for the user: where, what was found, what is allowed. Shown without a traceback."""
 
 
+class OutOfMemory(UserError):
+    """The memory of a device does not suffice, now that others may use it too."""
+
+
 class Interrupted(Exception):
     """A signal ended the training; the run's checkpoint is written. `number` is the signal's."""
 

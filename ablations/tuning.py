@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
 from ablations import layout
 from ablations.collect import read_runs, read_table
-from ablations.config import Claim, listing, read_yaml, words
+from ablations.config import Claim, Search, listing, read_yaml, words
 from ablations.findings import change, effect_with_interval, numeral
 from ablations.plan import TUNED, Plan, PlannedStudy
-from ablations.space import Choice
+from ablations.space import Choice, Dimension
 from ablations.statistics import contrast, mean_interval, of_arm, resolution
 from ablations.verdicts import read_verdicts
 
 METRIC = "test_error"
 ERROR, RATE = "validation_error", "recipe.learning_rate"
 NEAR = 5.0  # percentage points above an arm's lowest validation error within which a rate works
+TRAINS = 50.0  # percent; a rate with a validation error above it does not work
+BINS = 3  # of learning rates, a decade
+SMALL = 1.0  # percentage points that are no advantage worth explaining
 CHANGED, KEPT = "changed", "held"
 
 
@@ -32,20 +39,22 @@ def tuning(plan: Plan, tuned: PlannedStudy, runs: pd.DataFrame) -> dict[str, Any
     found = {
         tuple(arm["levels"].values()): arm for arm in read_yaml(layout.best(plan.suite_name, name))["arms"]
     }
+    rates = sensitivity(planned, trials) if RATE in planned.search.space else None
     arms = [
         {
             **arm_row(planned, key, of_arm(planned, own, key), of_arm(tuned, runs, key), found[key]),
-            "works": working_rates(of_arm(planned, trials, key)) if RATE in planned.search.space else None,
+            "works": None if rates is None else working_rates(of_arm(planned, rates, key)),
+            "decades": None if rates is None else decades(of_arm(planned, rates, key)),
         }
         for key in planned.arms
     ]
     return {
-        "budget": budget(planned, trials),
+        "budget": f"{budget(planned, trials)} {repeating(plan, planned)}",
         "factors": [words(factor).capitalize() for factor in planned.factors],
         "fields": [field_in_words(path) for path in planned.search.space],
         "arms": arms,
-        "near": f"{NEAR:g}",
-        "ranking": ranking(arms),
+        "rates_that_work": RATES_THAT_WORK,
+        "ranking": " ".join(filter(None, [ranking(arms), ranges(planned, arms)])),
         "verdicts": compared_verdicts(plan, planned, tuned),
     }
 
@@ -70,30 +79,136 @@ def arm_row(
     found: Mapping[str, Any],
 ) -> dict[str, Any]:
     """An arm with its own settings and tuned: test errors with their intervals, and the difference with Welch's."""
-    samples = [table[METRIC].to_numpy(float) for table in (tuned, own)]
-    apart = contrast(samples, (1, -1), resolution(own, METRIC))
-    low, high = apart.interval
     return {
         "levels": key,
         "own": of_mean(own),
         "tuned": of_mean(tuned),
-        "difference": f"{change(METRIC, apart.effect)} [{numeral(METRIC, low, '+')}, {numeral(METRIC, high, '+')}]",
+        "difference": difference(tuned, own),
         "settings": [setting(found["settings"].get(path)) for path in planned.search.space],
         "means": (own[METRIC].mean(), tuned[METRIC].mean()),
     }
 
 
 def of_mean(runs: pd.DataFrame) -> str:
-    """Mean and half the 95 % interval of the test error."""
+    """Mean and half the 95 % interval of the test error; the mean alone of a single run, a dash without runs."""
+    if runs.empty:
+        return "–"
     mean, low, _ = mean_interval(runs[METRIC].to_numpy(float), resolution(runs, METRIC))
-    return f"{mean:.2f} ± {mean - low:.2f}"
+    return f"{mean:.2f}" if math.isnan(low) else f"{mean:.2f} ± {mean - low:.2f}"
 
 
-def working_rates(trials: pd.DataFrame) -> str:
-    """The learning rates of an arm's finished trials whose validation error is near the lowest; a dash without one."""
-    finished = trials[trials["state"] == "finished"]
-    rates = finished.loc[finished[ERROR] <= finished[ERROR].min() + NEAR, RATE]
-    return "–" if rates.empty else f"{rates.min():.2g} to {rates.max():.2g}"
+def difference(tuned: pd.DataFrame, own: pd.DataFrame) -> str:
+    """The difference of the mean test errors with Welch's interval; without it where a side is a single run, a dash
+    where one has none."""
+    if tuned.empty or own.empty:
+        return "–"
+    if min(len(tuned), len(own)) < 2:
+        return change(METRIC, tuned[METRIC].mean() - own[METRIC].mean())
+    samples = [table[METRIC].to_numpy(float) for table in (tuned, own)]
+    apart = contrast(samples, (1, -1), resolution(own, METRIC))
+    low, high = apart.interval
+    return f"{change(METRIC, apart.effect)} [{numeral(METRIC, low, '+')}, {numeral(METRIC, high, '+')}]"
+
+
+# ------------------------------------------------------------------------------------------ learning rates that work
+
+
+RATES_THAT_WORK = (
+    f"Rates that work: learning rates, in bins of 1/{BINS} of a decade, at which a finished trial had a validation "
+    f"error within {NEAR:g} points of the arm's lowest and below {TRAINS:g} %, whatever its other settings; in brackets "
+    "their width in decades."
+)
+
+
+def sensitivity(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
+    """How the validation error of each arm depends on the learning rate: a row a bin of rates from `low` to `high`,
+    with the number of its `finished` and `pruned` trials, the lowest error in percent of either, `lowest` and
+    `stopped_at`, and whether such rates work. The error of a trial that was stopped early is one that it had on the way
+    and might have gone below. A bin without a trial is taken to work where both of its neighbours with trials do."""
+    edges = bins(planned.search.space[RATE])
+    tables = []
+    for key in planned.arms:
+        of_key = of_arm(planned, trials, key).dropna(subset=[RATE, ERROR])
+        place = np.clip(np.searchsorted(edges, of_key[RATE], side="right") - 1, 0, len(edges) - 2)
+        rows = pd.DataFrame({"low": edges[:-1], "high": edges[1:]}).assign(**planned.levels(key))
+        for state, lowest in (("finished", "lowest"), ("pruned", "stopped_at")):
+            is_so = (of_key["state"] == state).to_numpy()
+            errors = of_key[ERROR][is_so].groupby(place[is_so])
+            rows[state] = errors.size().reindex(rows.index, fill_value=0)
+            rows[lowest] = errors.min().reindex(rows.index)
+        works = (rows["lowest"] <= min(rows["lowest"].min() + NEAR, TRAINS)).astype(float)
+        works = works.where((rows["finished"] > 0) | (rows["pruned"] > 0))
+        rows["works"] = (works.ffill() == 1) & (works.bfill() == 1)
+        tables.append(rows)
+    table = pd.concat(tables, ignore_index=True)
+    for name, factor in planned.factors.items():
+        table[name] = pd.Categorical(table[name], [level.label for level in factor.levels], ordered=True)
+    return table[[*planned.factors, *(column for column in table if column not in planned.factors)]]
+
+
+def bins(dimension: Dimension) -> np.ndarray:
+    """The edges of bins of learning rates, about BINS a decade; of a choice, a bin a value."""
+    if isinstance(dimension, Choice):
+        rates = np.sort(np.array(dimension.choices, float))
+        return np.concatenate([rates[:1], np.sqrt(rates[:-1] * rates[1:]), rates[-1:]])
+    count = max(2, round(BINS * math.log10(dimension.high / dimension.low)))
+    return np.geomspace(dimension.low, dimension.high, count + 1)
+
+
+def decades(rates: pd.DataFrame) -> float:
+    """The width of an arm's rates that work, in decades."""
+    working = rates[rates["works"]]
+    return float(np.log10(working["high"] / working["low"]).sum())
+
+
+def working_rates(rates: pd.DataFrame) -> str:
+    """An arm's rates that work and their width, as printed; a dash without one."""
+    together = [
+        list(bins) for works, bins in groupby(rates.to_dict("records"), lambda row: row["works"]) if works
+    ]
+    told = ", ".join(
+        f"{first['low']:.2g} to {last['high']:.2g}"
+        for first, last in ((bins[0], bins[-1]) for bins in together)
+    )
+    return f"{told} ({decades(rates):.1f})" if told else "–"
+
+
+def ranges(planned: PlannedStudy, arms: Sequence[Mapping[str, Any]]) -> str:
+    """For each factor, whether its levels differ in the width of the rates that work, and whether that is what those
+    with the wider range had over the others; empty where learning rates were not searched."""
+    table = pd.DataFrame([arm["levels"] for arm in arms], columns=list(planned.factors), dtype=object)
+    table["decades"] = [arm["decades"] for arm in arms]
+    table["own"], table["tuned"] = zip(*(arm["means"] for arm in arms), strict=True)
+    if table["decades"].isna().any():
+        return ""
+    return " ".join(
+        range_by(factor, table.groupby(factor, sort=False)[["decades", "own", "tuned"]].mean())
+        for factor in planned.factors
+        if table[factor].nunique() > 1
+    )
+
+
+def range_by(factor: str, means: pd.DataFrame) -> str:
+    """The same of a factor, by the means of its levels' arms."""
+    wide, narrow = means.loc[means["decades"].idxmax()], means.loc[means["decades"].idxmin()]
+    by = f"By {words(factor)}, the learning rates that work span {wide['decades']:.1f} decades with *{wide.name}*"
+    if wide["decades"] - narrow["decades"] < 1 / BINS:
+        return f"{by} and hardly fewer with the other levels."
+    told = f"{by}, the most, and {narrow['decades']:.1f} with *{narrow.name}*, the fewest."
+    own, tuned = narrow["own"] - wide["own"], narrow["tuned"] - wide["tuned"]
+    if math.isnan(own) or math.isnan(tuned):
+        return told
+    if own < SMALL:
+        return f"{told} With the arms' own settings that is no advantage in the test error."
+    if tuned < own / 2:
+        left = f"only {tuned:.1f}" if tuned >= SMALL else "not even a point"
+        kept = f"tuned, {left}: what *{wide.name}* has over it is mostly a wider range of learning rates"
+    else:
+        kept = f"tuned, still {tuned:.1f}: what *{wide.name}* has over it is mostly not its wider range of learning rates"
+    return f"{told} With the arms' own settings *{narrow.name}* errs by {own:.1f} points more, {kept}."
+
+
+# ------------------------------------------------------------------------------------------ in words
 
 
 def setting(value: Any) -> str:
@@ -112,30 +227,71 @@ def budget(planned: PlannedStudy, trials: pd.DataFrame) -> str:
     """How the arms were tuned, in Markdown."""
     search = planned.search
     space = [f"{field_in_words(path)} {dimension}" for path, dimension in search.space.items()]
-    done, workers = trials[trials["state"].isin(["finished", "pruned"])], trials["worker"].nunique()
+    done = trials[trials["state"].isin(["finished", "pruned"])]
     pruned, failed = (int((trials["state"] == state).sum()) for state in ("pruned", "failed"))
-    order = (
-        "One worker did them, and would do the same again to the bit"
-        if workers == 1
-        else f"{workers} workers shared them, so that their order, and with it what later trials were given, would not be "
-        "the same again; each can be repeated as a run by its id"
-    )
     return (
         f"Each of {len(planned.arms)} arms had {search.trials} trials, the first with its own settings, the others by "
         f"Optuna's tree-structured Parzen estimator [@akiba2019]: {listing(space)}. What counted was the mean "
-        f"validation error over {search.seeds} seeds"
+        f"validation error over {search.seeds} seed{'s' if search.seeds > 1 else ''}"
         f"{', and the multiply-adds of an image' if 'macs' in search.objectives else ''}; the test images had no part "
         f"in it. Of {len(done)} trials {pruned} were stopped early"
-        + (f", and {failed} failed or were given up by a worker that ended" if failed else "")
-        + f". {order}. The best settings of each arm were then trained with {len(planned.seeds)} seeds, the first "
-        f"{search.seeds} of which had chosen them; their errors are a little too low for it, in every arm alike."
+        + stopping(search)
+        + (f"; {failed} failed or were given up by a worker that ended" if failed else "")
+        + f". {order(planned, trials)}. The best settings of each arm"
+        + (", those with the lowest error," if "macs" in search.objectives else "")
+        + f" were then trained with {len(planned.seeds)} seeds, "
+        + (f"the first {search.seeds} of which" if search.seeds < len(planned.seeds) else "those which")
+        + " had chosen them; their errors are a little too low for it, in every arm alike."
+    )
+
+
+def stopping(search: Search) -> str:
+    """How trials are stopped early, to go after that word; nothing where they are not."""
+    if len(search.objectives) > 1:
+        return ""
+    over_seeds = (
+        ", and from their third seed on by a Wilcoxon test against the best trial" if search.seeds > 3 else ""
+    )
+    return f", over the epochs of their first run by Hyperband [@li2018hyperband]{over_seeds}"
+
+
+def order(planned: PlannedStudy, trials: pd.DataFrame) -> str:
+    """Who did the trials, and whether they would be the same again."""
+    workers = at_a_time(trials)
+    if workers > 1:
+        return (
+            f"{workers} workers shared them, so that their order, and with it what later trials were given, would not "
+            "be the same again"
+        )
+    if trials.duplicated([*planned.factors, "place"]).any():
+        return "One worker at a time did them, and did again last those that had failed"
+    return "One worker at a time did them, and would do the same again to the bit"
+
+
+def at_a_time(trials: pd.DataFrame) -> int:
+    """The most workers that had a trial under way at the same time; one that goes on where another ended is not a
+    second one."""
+    start = pd.to_datetime(trials["started"], format="ISO8601")
+    end = start + pd.to_timedelta(trials["seconds"], unit="s")
+    return max((trials["worker"][(start <= now) & (now < end)].nunique() for now in start), default=0)
+
+
+def repeating(plan: Plan, planned: PlannedStudy) -> str:
+    """How any trial is trained again."""
+    key = next(iter(planned.arms))
+    levels = " ".join(shlex.quote(f"{factor}={level}") for factor, level in planned.levels(key).items())
+    extra = f" --extra {plan.library.extra}" if plan.library.extra else ""
+    return (
+        f"Each trial is repeated as runs, by its number in `{layout.trials(plan.suite_name, planned.name)}`, which "
+        f"names their ids: `ablations train {planned.name} {levels} --trial 0 --suite {plan.suite_name}{extra}`."
     )
 
 
 def ranking(arms: Iterable[Mapping[str, Any]]) -> str:
     """Whether the arms keep their order, in a sentence."""
-    own, tuned = (pd.Series([arm["means"][side] for arm in arms]) for side in (0, 1))
-    names = [" ".join(arm["levels"]) for arm in arms]
+    trained = [arm for arm in arms if not any(map(math.isnan, arm["means"]))]
+    own, tuned = (pd.Series([arm["means"][side] for arm in trained]) for side in (0, 1))
+    names = [" ".join(arm["levels"]) for arm in trained]
     if len(names) < 2:
         return ""
     tau = stats.kendalltau(own, tuned).statistic

@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 
 from ablations.collect import write_table
-from ablations.config import METRICS, words
+from ablations.config import METRICS, listing, words
+from ablations.figure_data import EQUAL_COST, pareto
 from ablations.plan import PlannedStudy
 from ablations.plotting import PALETTE, STYLE, legend, looks, panels
 from ablations.space import Choice, Dimension
-from ablations.tuning import field_in_words
+from ablations.tuning import BINS, ERROR, NEAR, RATE, TRAINS, field_in_words, sensitivity
 
-ERROR = "validation_error"
 TITLES = {
     "search-history": "The lowest validation error found so far",
+    "search-sensitivity": "The lowest validation error against the learning rate",
     "search-slices": "Validation error against each setting",
     "search-importance": "How much each setting decides",
     "search-front": "Validation error against multiply-adds",
@@ -40,27 +41,57 @@ def draw_search(planned: PlannedStudy, trials: pd.DataFrame, folder: Path) -> No
 
 def captions(planned: PlannedStudy) -> dict[str, str]:
     """What the figures show."""
-    first, *others = planned.factors
-    front = {
-        "search-front": f"{TITLES['search-front']} of an image: dots are finished trials, lines join those of an arm that no "
-        "other of its trials matches in both and beats in one (Pareto front)."
-    }
-    pooled = f"; a panel a level of {words(first)}" if others else ""
-    return {
-        "search-history": f"{TITLES['search-history']}, against the trials done{pooled}. Steps go down where a trial "
+    _, others = colour_and_others(planned)
+    each = f"; a panel for each {listing([words(factor) for factor in others])}" if others else ""
+    told = {
+        "search-history": f"{TITLES['search-history']}, against the trials done{each}. Steps go down where a trial "
         "was finished with a lower mean over its seeds than all before it.",
+        "search-sensitivity": f"{TITLES['search-sensitivity']}, whatever the other settings, in bins of 1/{BINS} of a "
+        f"decade{each}. Filled marks: rates that work, within {NEAR:g} points of the arm's lowest error and below "
+        f"{TRAINS:g} %. Crosses: bins whose trials were all stopped early, at the lowest error they had on the way, which "
+        "they might have gone below. The wider the bottom of a curve, the less the rate has to be searched for.",
         "search-slices": f"{TITLES['search-slices']}: dots are finished trials, means over {planned.search.seeds} seeds; "
-        "crosses are trials that were stopped early, at the error they had then. An arm whose error stays low over a "
-        "wide range is easy to tune.",
+        "crosses are trials that were stopped early, at the error they had then.",
         "search-importance": f"{TITLES['search-importance']} of an arm: the part of the variance of the validation error "
         "over the space that it explains, by functional ANOVA of the finished trials [@hutter2014].",
-    } | (front if "macs" in planned.search.objectives else {})
+        "search-front": f"{TITLES['search-front']} of an image{each}: dots are finished trials, lines join those of an "
+        f"arm that no other of its trials matches in both and beats in one (Pareto front), costs within "
+        f"{100 * EQUAL_COST:g} % being equal.",
+    }
+    lacking = {
+        "search-sensitivity": RATE not in planned.search.space,
+        "search-front": "macs" not in planned.search.objectives,
+    }
+    return {name: caption for name, caption in told.items() if not lacking.get(name)}
+
+
+# ------------------------------------------------------------------------------------------ panels
+
+
+def colour_and_others(planned: PlannedStudy) -> tuple[str, list[str]]:
+    """The factor whose levels are told apart by colours, that with the most of them, and the others, whose levels have
+    panels."""
+    colour = max(reversed(planned.factors), key=lambda factor: len(planned.factors[factor].levels))
+    return colour, [factor for factor in planned.factors if factor != colour]
+
+
+def in_panels(planned: PlannedStudy, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each panel by its title: one for the arms that differ in the colour alone."""
+    _, others = colour_and_others(planned)
+    panels = {}
+    for key in planned.arms:
+        levels = {factor: level for factor, level in planned.levels(key).items() if factor in others}
+        title = ", ".join(f"{words(factor)}: {level}" for factor, level in levels.items())
+        panels[title] = table[(table[others].astype(str) == pd.Series(levels, dtype=str)).all(axis=1)]
+    return panels
+
+
+# ------------------------------------------------------------------------------------------ figures
 
 
 def history(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
-    """The best validation error against the number of trials, a panel a level of the first factor, a colour a level of
-    the last."""
-    first, last = panel_and_colour(planned)
+    """The best validation error against the number of trials."""
+    colour, _ = colour_and_others(planned)
     done = trials[trials["state"].isin(["finished", "pruned"])].sort_values("trial")
     values = done[ERROR].where(done["state"] == "finished")
     levels = list(planned.factors)
@@ -69,39 +100,60 @@ def history(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
         best=values.groupby([done[level] for level in levels], observed=True).cummin(),
     )
     behind["best"] = behind.groupby(levels, observed=True)["best"].ffill()
-    shown, told = panel_levels(planned, first), looks(planned, last)
-    axes = panels(len(shown), share=True)
-    for ax, panel in zip(axes, shown, strict=True):
-        of_panel = behind if panel is None else behind[behind[first] == panel]
-        for level, look in told.items():
-            for _, line in of_panel[of_panel[last] == level].groupby(levels, observed=True):
-                ax.step(
-                    line["number"],
-                    line["best"],
-                    where="post",
-                    color=look.colour,
-                    linestyle=look.line,
-                    label=level,
-                )
-        ax.set(title=panel and f"{words(first)}: {panel}", xlabel="trials done", ylim=(0, None))
+    split = in_panels(planned, behind)
+    axes = panels(len(split), share=True)
+    for ax, (title, of_panel) in zip(axes, split.items(), strict=True):
+        for level, look in looks(planned, colour).items():
+            line = of_panel[of_panel[colour] == level]
+            style = {"color": look.colour, "linestyle": look.line, "label": level}
+            ax.step(line["number"], line["best"], where="post", **style)
+        ax.set(title=title, xlabel="trials done", ylim=(0, None))
     axes[0].set_ylabel(METRICS[ERROR])
-    legend(axes, last)
+    legend(axes, colour)
+    return behind
+
+
+def curves(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
+    """The lowest validation error of each arm against the learning rate, in bins."""
+    colour, _ = colour_and_others(planned)
+    behind = sensitivity(planned, trials)
+    split = in_panels(planned, behind.assign(rate=np.sqrt(behind["low"] * behind["high"])))
+    axes = panels(len(split), share=True)
+    for ax, (title, of_panel) in zip(axes, split.items(), strict=True):
+        for level, look in looks(planned, colour).items():
+            rows = of_panel[of_panel[colour] == level]
+            line, stopped = rows.dropna(subset="lowest"), rows[(rows["finished"] == 0) & (rows["pruned"] > 0)]
+            works = line[line["works"]]
+            style = {"color": look.colour, "markersize": 4}
+            ax.plot(line["rate"], line["lowest"], look.line, color=look.colour, linewidth=1.2)
+            ax.plot(line["rate"], line["lowest"], look.marker, markerfacecolor="white", **style)
+            ax.plot(works["rate"], works["lowest"], look.marker, label=level, **style)
+            ax.plot(stopped["rate"], stopped["stopped_at"], "x", alpha=0.5, **style)
+        ax.set(title=title, xlabel=field_in_words(RATE), xscale="log", ylim=(0, None))
+        ax.set_xlim(behind["low"].min(), behind["high"].max())
+    axes[0].set_ylabel(METRICS[ERROR])
+    legend(axes, colour)
     return behind
 
 
 def slices(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
-    """The validation error against each setting, a row of panels a level of the first factor."""
-    first, last = panel_and_colour(planned)
-    space, told, rows = planned.search.space, looks(planned, last), panel_levels(planned, first)
+    """The validation error against each setting, a panel a setting, in rows for the levels of the other factors than
+    the colour."""
+    colour, _ = colour_and_others(planned)
+    space, told, split = planned.search.space, looks(planned, colour), in_panels(planned, trials)
     _, grid = plt.subplots(
-        len(rows), len(space), figsize=(7.2, 0.6 + 2.0 * len(rows)), squeeze=False, sharey=True, sharex="col"
+        len(split),
+        len(space),
+        figsize=(7.2, 0.6 + 2.0 * len(split)),
+        squeeze=False,
+        sharey=True,
+        sharex="col",
     )
-    for axes, panel in zip(grid, rows, strict=True):
-        of_panel = trials if panel is None else trials[trials[first] == panel]
+    for axes, (title, of_panel) in zip(grid, split.items(), strict=True):
         for ax, (path, dimension) in zip(axes, space.items(), strict=True):
             places = choice_places(dimension) if isinstance(dimension, Choice) else None
             for level, look in told.items():
-                of_level = of_panel[of_panel[last] == level]
+                of_level = of_panel[of_panel[colour] == level]
                 for state, marker in (("finished", look.marker), ("pruned", "x")):
                     chosen = of_level[of_level["state"] == state].dropna(subset=[path, ERROR])
                     x = chosen[path].map(places) if places else chosen[path]
@@ -113,48 +165,36 @@ def slices(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
             elif dimension.log:
                 ax.set_xscale("log")
             ax.set_ylim(0, None)
-        if panel is not None:
-            axes[0].set_title(f"{words(first)}: {panel}", loc="left")
+        axes[0].set_title(title, loc="left")
         axes[0].set_ylabel("validation error (%)")
     for ax, path in zip(grid[-1], space, strict=True):
         ax.set_xlabel(field_in_words(path))
-    legend([grid[0][0]], last)
+    legend([grid[0][0]], colour)
     return trials[[*planned.factors, "trial", "state", ERROR, *space]]
 
 
 def front(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
-    """The validation error against the multiply-adds of the trials, with each arm's Pareto front."""
-    first, last = panel_and_colour(planned)
-    shown, told = panel_levels(planned, first), looks(planned, last)
+    """The validation error against the multiply-adds of the finished trials, and which are on their arm's front."""
+    colour, _ = colour_and_others(planned)
     finished = trials[trials["state"] == "finished"].sort_values(["macs", ERROR])
-    axes = panels(len(shown), share=True)
-    for ax, panel in zip(axes, shown, strict=True):
-        of_panel = finished if panel is None else finished[finished[first] == panel]
-        for (*_, level), of_arm in of_panel.groupby(list(planned.factors), observed=True):
-            best = of_arm[of_arm[ERROR] < of_arm[ERROR].cummin().shift(fill_value=np.inf)]
-            look = told[level]
-            ax.plot(of_arm["macs"], of_arm[ERROR], look.marker, color=look.colour, markersize=3.5, alpha=0.5)
-            ax.step(
-                best["macs"], best[ERROR], where="post", color=look.colour, linestyle=look.line, label=level
-            )
-        ax.set(title=panel and f"{words(first)}: {panel}", xlabel=METRICS["macs"], ylim=(0, None))
+    behind = finished[[*planned.factors, "trial", "macs", ERROR]].assign(front=False)
+    for _, of_arm in behind.groupby(list(planned.factors), observed=True):
+        behind.loc[of_arm.index, "front"] = pareto(of_arm["macs"].to_numpy(), of_arm[ERROR].to_numpy())
+    split = in_panels(planned, behind)
+    axes = panels(len(split), share=True)
+    for ax, (title, of_panel) in zip(axes, split.items(), strict=True):
+        for level, look in looks(planned, colour).items():
+            dots = of_panel[of_panel[colour] == level]
+            best = dots[dots["front"]]
+            ax.plot(dots["macs"], dots[ERROR], look.marker, color=look.colour, markersize=3.5, alpha=0.5)
+            style = {"color": look.colour, "linestyle": look.line, "label": level}
+            ax.step(best["macs"], best[ERROR], where="post", **style)
+        ax.set(title=title, xlabel=METRICS["macs"], ylim=(0, None))
         if not finished.empty:
             ax.set_xscale("log")
     axes[0].set_ylabel(METRICS[ERROR])
-    legend(axes, last)
-    return finished[[*planned.factors, "trial", "macs", ERROR]]
-
-
-def panel_and_colour(planned: PlannedStudy) -> tuple[str, str]:
-    """The factor of the panels and that of the colours: the first and the last, which may be the same."""
-    first, *_ = planned.factors
-    *_, last = planned.factors
-    return first, last
-
-
-def panel_levels(planned: PlannedStudy, first: str) -> list[str | None]:
-    """The levels that have a panel; one panel for all where there is only one factor."""
-    return [level.label for level in planned.factors[first].levels] if len(planned.factors) > 1 else [None]
+    legend(axes, colour)
+    return behind
 
 
 def choice_places(dimension: Choice) -> Mapping[Any, int]:
@@ -212,6 +252,7 @@ def importance(planned: PlannedStudy, trials: pd.DataFrame) -> dict[str, float]:
 
 KINDS = {
     "search-history": history,
+    "search-sensitivity": curves,
     "search-slices": slices,
     "search-importance": importances,
     "search-front": front,

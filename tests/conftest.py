@@ -60,7 +60,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def snakemake(*arguments: str, folder: Path, check: bool = True) -> str:
+def snakemake(*arguments: str, folder: Path, check: bool = True, cores: int | None = 2) -> str:
     """Run Snakemake in a folder as a user would from a shell; everything it prints."""
     command = [
         sys.executable,
@@ -68,8 +68,7 @@ def snakemake(*arguments: str, folder: Path, check: bool = True) -> str:
         "snakemake",
         "--snakefile",
         str(ROOT / "Snakefile"),
-        "--cores",
-        "2",
+        *([] if cores is None else ["--cores", str(cores)]),
         *arguments,
     ]
     # A fresh environment of threads: Snakemake exports what a job may use.

@@ -34,10 +34,11 @@ from test_search import (
 from ablations import layout
 from ablations.cli import main
 from ablations.search import storage as storages
-from ablations.search import trials as searching
+from ablations.search import worker as working
+from ablations.search.address import ADDRESS
 from ablations.search.outcome import write_outcome
-from ablations.search.storage import ADDRESS, open_storage
-from ablations.search.trials import begin, places
+from ablations.search.storage import open_storage
+from ablations.search.trials import WORKER, begin, places
 
 pytest.importorskip("psycopg", reason="no psycopg: pip install 'ablations[postgresql]'")
 
@@ -102,7 +103,7 @@ def database(server, workspace, monkeypatch):
     monkeypatch.setenv(ADDRESS, f"{address}/{name}")
     monkeypatch.setattr(storages, "HEARTBEAT", 1)
     monkeypatch.setattr(storages, "GRACE", 3)
-    monkeypatch.setattr(searching, "PAUSE", 0.2)
+    monkeypatch.setattr(working, "PAUSE", 0.2)
     return workspace
 
 
@@ -173,7 +174,7 @@ def test_a_worker_killed_before_its_first_heartbeat_is_failed_over_too(database,
 
     assert ended(in_a_process(take_and_die)) == -signal.SIGKILL
     (left,) = [trial for trial in studies(study)[0].get_trials() if trial.state.name == "RUNNING"]
-    assert (searching.WORKER in left.user_attrs) == signed
+    assert (WORKER in left.user_attrs) == signed
     worker(study, Pretended())
     check_every_place_is_spent_once(study)
 

@@ -9,14 +9,20 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from itertools import chain
 
 import optuna
+import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, snakemake, write
@@ -31,11 +37,14 @@ from ablations.data import read_header
 from ablations.errors import UserError
 from ablations.plan import Run, make_plan
 from ablations.search import storage as storages
-from ablations.search import trials as searching
+from ablations.search import worker as working
+from ablations.search.address import ADDRESS, without_password
 from ablations.search.outcome import write_outcome
-from ablations.search.storage import ADDRESS, JournalLock, Lock, alive, is_gone, open_storage
+from ablations.search.pruning import EpochsThenSeeds
+from ablations.search.storage import JournalLock, Lock, alive, is_gone, open_storage
 from ablations.search.training import Runs
-from ablations.search.trials import EpochsThenSeeds, begin, is_spent, load, places, work
+from ablations.search.trials import PLACE, begin, is_spent, load, places, settings_of
+from ablations.search.worker import Worker
 from ablations.store import Store
 from ablations.training import job
 from ablations.training.evaluation import Splits
@@ -64,7 +73,7 @@ def no_worker_waits_for_ever():
         raise AssertionError("a worker waits for ever")
 
     before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(240)
+    signal.alarm(900)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
@@ -110,8 +119,11 @@ class Pretended:
     def __init__(self, log=None, pause=0.0, worst=50.0):
         self.log, self.pause, self.worst = log, pause, worst
 
+    def id_of(self, arm, seed):
+        return Run(arm, seed, "none").id
+
     def error_of(self, arm, seed, after_epoch):
-        run = Run(arm, seed, "none").id
+        run = self.id_of(arm, seed)
         self.write("begun", run)
         final = abs(arm.recipe.learning_rate - 0.1) * 100 + seed
         for epoch in range(1, arm.recipe.epochs + 1):
@@ -119,7 +131,7 @@ class Pretended:
                 time.sleep(self.pause)
             after_epoch(epoch, final + self.worst / epoch)
         self.write("ended", run)
-        return run, final
+        return final
 
     def macs_of(self, arm):
         return 1000
@@ -160,7 +172,7 @@ def begun(folder, **more):
 def worker(study, training):
     """What a worker does."""
     with alive("tiny") as name:
-        work("tiny", study, open_storage("tiny"), name, training)
+        Worker("tiny", study, open_storage("tiny"), name, training).work()
 
 
 def studies(study, storage=None):
@@ -203,7 +215,7 @@ def test_every_arm_has_the_same_budget_and_its_own_settings_first(searched):
     assert set(trials["recipe.batch_size"]) <= {32, 64}
     assert (
         trials["worker"].nunique() == 1
-        and trials["started"].str.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$").all()
+        and trials["started"].str.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}$").all()
     )
 
 
@@ -248,6 +260,43 @@ def test_tuned_arms_are_ordinary_runs_and_those_of_the_best_trials_are_not_train
     after = stored(searched)
     assert before.items() <= after.items() and set(ids) <= set(after)
     assert set(after) - set(before) <= {ids[2], ids[5]}
+
+
+def test_every_trial_is_repeated_as_runs_by_its_number_to_the_bit(searched, tmp_path, capsys):
+    shutil.copytree(searched / "my", tmp_path / "my")
+    shutil.copytree(searched / "results", tmp_path / "results", ignore=shutil.ignore_patterns("runs"))
+    before = stored(searched)
+    trials = table(searched)
+    assert {"finished", "pruned"} <= set(trials["state"]) and trials["runs"].notna().all()
+    some = pd.concat([trials[trials["state"] == state].head(2) for state in ("finished", "pruned")])
+    for row in some.to_dict("records"):
+        arm = (f"depth={row['depth']}", "shortcut=identity")
+        with contextlib.chdir(tmp_path):
+            assert main(["train", "depth", *arm, "--trial", str(row["trial"]), *OWN]) == 0
+        first, *_ = ids = row["runs"].split()
+        assert set(ids) <= set(stored(tmp_path))
+        for run in set(ids) & set(before):
+            weights, metrics, history = (
+                [(folder / "results" / "runs" / run / file).read_bytes() for folder in (searched, tmp_path)]
+                for file in ("weights.safetensors", "metrics.json", "history.csv")
+            )
+            assert weights[0] == weights[1]
+            error = [json.loads(text)["validation_error"] for text in metrics]
+            assert error[0] == error[1]
+        assert row["state"] == "pruned" or set(ids) <= set(before)
+        # Of a run that was stopped, what its epochs were worth is in the journal.
+        history = read_table(tmp_path / "results" / "runs" / first / "history.csv")["validation_error"]
+        with contextlib.chdir(searched):
+            seen = studies(planned(searched))[[8, 14].index(row["depth"])].get_trials()[row["trial"]]
+        seen = seen.intermediate_values
+        assert [seen[epoch] for epoch in sorted(seen) if epoch <= 2] == list(history)[: min(2, len(seen))]
+    with contextlib.chdir(tmp_path):
+        capsys.readouterr()
+        assert main(["train", "depth", "depth=8", "--trial", "5", *OWN]) == 2
+        told = "no trial 5 of depth identity 8 has begun; known: 0, 1, 2, 3 and 4\n"
+        assert capsys.readouterr().err == f"ablations: {told}"
+        assert main(["train", "depth-tuned", "--trial", "0", *OWN]) == 2
+        assert "depth-tuned is the outcome of a search" in capsys.readouterr().err
 
 
 def test_a_finished_search_is_left_as_it_is(searched):
@@ -295,7 +344,7 @@ def test_raising_the_budget_adds_trials_and_lowering_it_leaves_them_out(workspac
     log = workspace / "log"
     worker(study, Pretended(log))
     write_outcome("tiny", study, open_storage("tiny"))
-    before, runs = timeless(workspace), Counter(log.read_text().split("\n"))
+    before, runs = timeless(workspace), log.read_text().splitlines()
     assert len(before) == 3
 
     study, storage = begun(workspace, search=f"{{trials: 5, seeds: 2, space: {SPACE}}}")
@@ -308,11 +357,30 @@ def test_raising_the_budget_adds_trials_and_lowering_it_leaves_them_out(workspac
     after = timeless(workspace)
     assert after[:3].to_csv() == before.to_csv() and len(after) == 5
     check_every_place_is_spent_once(study)
-    assert all(Counter(log.read_text().split("\n"))[line] >= times for line, times in runs.items() if line)
+    trained = log.read_text().splitlines()
+    assert trained[: len(runs)] == runs and len(trained) > len(runs)
+    assert set(trained[len(runs) :]).isdisjoint(runs)  # those of new trials, and none of the old ones again
 
     study = planned(workspace, f"{{trials: 2, seeds: 2, space: {SPACE}}}")
     write_outcome("tiny", study, open_storage("tiny"))
     assert timeless(workspace).to_csv() == before[:2].to_csv()
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_a_budget_raised_step_by_step_gives_the_trials_of_a_larger_one_at_once(tmp_path, seeds):
+    tables = []
+    for name, budgets in (("step by step", [2, 7, 20]), ("at once", [20])):
+        (tmp_path / name).mkdir()
+        with contextlib.chdir(tmp_path / name):
+            for trials in budgets:
+                text = f"{{trials: {trials}, seeds: {seeds}, space: {SPACE}}}"
+                study, _ = begun(tmp_path / name, search=text, epochs=9)
+                worker(study, Pretended())
+            write_outcome("tiny", study, open_storage("tiny"))
+            tables.append(timeless(tmp_path / name))
+    assert tables[0].to_csv() == tables[1].to_csv()
+    assert len(tables[0]) == 20 and tables[0]["recipe.learning_rate"].nunique() == 20
+    assert {"finished", "pruned"} == set(tables[0]["state"])  # the pruner agrees too
 
 
 def test_places_beyond_a_budget_that_was_lowered_are_not_done(workspace):
@@ -409,7 +477,7 @@ def test_workers_killed_at_random_points_lose_no_trial_and_run_none_twice(worksp
     assert len(failed) >= 10  # kills did hit trials
     for each in studies(study):
         for trials in places(each, study.search).values():
-            given = [searching.settings_of(trial) for trial in trials]
+            given = [settings_of(trial) for trial in trials]
             assert all(before.items() <= given[-1].items() for before in given), (
                 "retried with the same settings"
             )
@@ -444,7 +512,7 @@ def test_what_another_worker_is_doing_is_waited_for_and_done_once_it_is_killed(w
             os.kill(slow, signal.SIGKILL)
             assert ended(slow) == -signal.SIGKILL
 
-    monkeypatch.setattr(searching.time, "sleep", pause)
+    monkeypatch.setattr(working.time, "sleep", pause)
     worker(study, Pretended(workspace / "log"))
     assert len(looks) == 3  # it did the other two and waited, and then did the third
     check_every_place_is_spent_once(study)
@@ -509,29 +577,57 @@ def test_a_journal_that_is_damaged_is_said(workspace):
         open_storage("tiny")
 
 
-def test_settings_that_cannot_be_trained_spend_their_place_and_say_why(workspace, monkeypatch):
-    definitions(workspace, "{trials: 6, seeds: 1, space: {batch_size: [64, 32, 257], flip: [true, false]}}")
-    course = job.course
+def lacking_memory(monkeypatch, lacks):
+    """Training runs out of memory in the runs, by their batch size and how often one of it has begun, that `lacks`
+    tells."""
+    course, begun = job.course, Counter()
 
     def little_memory(run, *rest):
-        if run.arm.recipe.batch_size == 32:
+        size = run.arm.recipe.batch_size
+        begun[size] += 1
+        if lacks(size, begun[size]):
             raise torch.OutOfMemoryError("out of memory. Tried to allocate 2 GiB")
         return course(run, *rest)
 
     monkeypatch.setattr(job, "course", little_memory)
+
+
+def test_settings_that_cannot_be_trained_spend_their_place_and_say_why(workspace, monkeypatch):
+    definitions(workspace, "{trials: 9, seeds: 1, space: {batch_size: [64, 32, 257], flip: [true, false]}}")
+    lacking_memory(monkeypatch, lambda size, _: size == 32)
     search(workspace)
     trials = table(workspace)
-    assert list(trials["place"]) == [0, 1, 2, 3, 4, 5]
     reasons = trials.set_index("recipe.batch_size")["reason"]
     assert {64, 32, 257} == set(reasons.index)
     assert reasons[[64]].isna().all() and reasons[[32]].str.contains("out of memory").all()
     assert reasons[[257]].str.contains("batch_size 257 is more than the 256 training images").all()
+    # Memory that did not suffice is tried once more, what can never be trained is not.
+    tries = trials.groupby("place")["recipe.batch_size"].apply(list)
+    assert list(tries.index) == list(range(9))
+    assert all(sizes == [sizes[0]] * (2 if sizes[0] == 32 else 1) for sizes in tries)
     unfit = trials["recipe.batch_size"] != 64
     assert (trials["state"][unfit] == "failed").all() and trials["validation_error"][unfit].isna().all()
     assert read_yaml(layout.best("tiny", "depth"))["arms"][0]["settings"]["recipe.batch_size"] == 64
     before = stored(workspace)
+    assert {path.name for path in (workspace / "results" / "runs").iterdir()} == set(
+        before
+    )  # no empty folder
     search(workspace)
-    assert stored(workspace) == before and len(table(workspace)) == 6
+    assert stored(workspace) == before and len(table(workspace)) == len(trials)
+
+
+def test_a_place_whose_memory_did_not_suffice_for_once_is_not_spent_on_that(workspace, monkeypatch):
+    definitions(workspace, "{trials: 3, seeds: 1, space: {batch_size: [64, 32]}}")
+    lacking_memory(monkeypatch, lambda size, times: times == 1)
+    search(workspace)
+    trials = table(workspace)
+    failed, others = trials[trials["state"] == "failed"], trials[trials["state"] != "failed"]
+    assert sorted(failed["recipe.batch_size"]) == sorted(set(trials["recipe.batch_size"]))
+    assert failed["reason"].str.contains("out of memory").all() and others["reason"].isna().all()
+    assert sorted(others["place"]) == [0, 1, 2] and set(failed["place"]) <= {0, 1, 2}
+    for row in failed.to_dict("records"):
+        (again,) = others[others["place"] == row["place"]].to_dict("records")
+        assert again["recipe.batch_size"] == row["recipe.batch_size"] and again["trial"] > row["trial"]
 
 
 def test_an_arm_none_of_whose_trials_can_be_trained_keeps_its_own_settings(workspace):
@@ -596,7 +692,7 @@ def test_a_pruned_run_leaves_nothing_and_is_trained_whole_when_it_is_needed(work
     assert len(seen) == 2 and not list((workspace / "results" / "runs").iterdir())
     whole = []
     for _ in range(2):  # trained, and then read from the store
-        _, error = runs.error_of(arm, 0, lambda *row: whole.append(row))
+        error = runs.error_of(arm, 0, lambda *row: whole.append(row))
     assert whole[:4] == whole[4:] and whole[:2] == seen and whole[3] == (4, error)
 
 
@@ -677,7 +773,7 @@ class Given(Pretended):
         for epoch, error in enumerate(self.epochs[rate], start=1):
             self.trained[rate, seed] = epoch
             after_epoch(epoch, error)
-        return f"{rate}-{seed}", self.seeds[rate][seed]
+        return self.seeds[rate][seed]
 
 
 def choices(rates):
@@ -689,9 +785,9 @@ def one_after_another(study, storage, training, rates):
     (key,) = study.arms
     optuna_study = load("tiny", study, key, storage)
     for place, rate in enumerate(rates):
-        optuna_study.enqueue_trial({"recipe.learning_rate": rate}, user_attrs={searching.PLACE: place})
+        optuna_study.enqueue_trial({"recipe.learning_rate": rate}, user_attrs={PLACE: place})
     with alive("tiny") as name:
-        work("tiny", study, storage, name, training)
+        Worker("tiny", study, storage, name, training).work()
     return {trial.params["recipe.learning_rate"]: trial for trial in optuna_study.get_trials()}
 
 
@@ -736,8 +832,50 @@ def test_a_wilcoxon_test_over_seeds_stops_a_trial_that_is_worse_on_each(workspac
         better: TrialState.COMPLETE,
         mixed: TrialState.COMPLETE,
     }
-    # By the fourth seed the one-sided p is 1/16, below 0.1; by the third it is 1/8.
-    assert [seed for rate, seed in training.trained if rate == worse] == [0, 1, 2, 3]
+    # By the third seed the one-sided p is 1/8, by the second it is 1/4.
+    assert [seed for rate, seed in training.trained if rate == worse] == [0, 1, 2]
+
+
+SEARCHES = [
+    (suite, name, planned.search)
+    for suite in ("digits", "cifar10", "cifar10-paper")
+    for name, planned in make_plan(Library(), suite).studies.items()
+    if planned.search
+]
+
+
+def test_the_seven_studies_have_a_search_in_every_suite():
+    seven = {
+        "depth",
+        "batch_norm",
+        "layer_norm",
+        "regularisation",
+        "bottleneck",
+        "cardinality",
+        "growth_rate",
+    }
+    for suite in ("digits", "cifar10", "cifar10-paper"):
+        assert seven <= {name for other, name, _ in SEARCHES if other == suite}
+
+
+@pytest.mark.parametrize("seeds", sorted({each.seeds for suite, _, each in SEARCHES if suite != "digits"}))
+def test_the_test_over_seeds_spares_runs_in_the_searches_of_the_larger_suites(workspace, monkeypatch, seeds):
+    errors = {0.1: [10.0 + seed for seed in range(seeds)], 0.2: [20.0 + seed for seed in range(seeds)]}
+    training = Given({rate: [50.0] for rate in errors}, errors)
+    trials = with_given_trials(workspace, monkeypatch, list(errors), training, seeds=seeds, epochs=1)
+    assert trials[0.2].state == TrialState.PRUNED
+    assert [seed for rate, seed in training.trained if rate == 0.2] == [0, 1, 2] and seeds > 3
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_a_trial_is_not_stopped_at_its_last_step_where_nothing_is_left_to_save(workspace, monkeypatch, seeds):
+    rates = [round(0.01 * (1 + n), 2) for n in range(6)]
+    # Alike until the last epoch of the first run, and ever worse from then on.
+    epochs = {rate: [50.0, 50.0, 50.0 if seeds > 1 else 1000 * rate] for rate in rates}
+    training = Given(epochs, {rate: [50.0] * (seeds - 1) + [1000 * rate] for rate in rates})
+    trials = with_given_trials(workspace, monkeypatch, rates, training, seeds=seeds, epochs=3)
+    assert {trial.state for trial in trials.values()} == {TrialState.COMPLETE}
+    assert len(training.trained) == 6 * seeds
 
 
 def test_errors_of_epochs_have_no_part_in_the_test_over_seeds():
@@ -746,6 +884,30 @@ def test_errors_of_epochs_have_no_part_in_the_test_over_seeds():
         value=1.0, intermediate_values={1: 90.0, 2: 80.0, 3: 70.0, 4: 7.0, 5: 8.0}
     )
     assert pruner.seeds_of(trial).intermediate_values == {4: 7.0, 5: 8.0}
+
+
+@pytest.mark.parametrize(
+    "space, epochs, warmup",
+    [
+        (RATE, 4, 1.0),
+        ("{epochs: [2, 9], warmup: {low: 0, high: 2.5}}", 9, 2.5),
+        ("{epochs: [2, 3], warmup: [0, 0.5]}", 4, 1.0),  # the arm's own are greater, and may be kept
+        ("{flip: [true, false], epochs: {choices: [2, 3], when: {flip: true}}}", 4, 1.0),
+        ("{flip: [true, false], warmup: {low: 0.5, high: 1.5, when: {flip: true}}}", 4, 1.5),
+    ],
+)
+def test_the_first_rung_is_after_the_longest_warm_up_and_the_last_after_the_most_epochs(
+    workspace, space, epochs, warmup
+):
+    definitions(workspace, f"{{trials: 2, space: {space}}}", epochs=4)
+    suite = workspace / "my" / "suites" / "tiny.yaml"
+    suite.write_text(suite.read_text().replace("epochs: 4,", "epochs: 4, warmup: 1,"))
+    study = planned(workspace)
+    begin("tiny", study, open_storage("tiny"))
+    (each,) = studies(study)
+    assert each.pruner.epochs == epochs
+    hyperband = each.pruner.over_epochs
+    assert (hyperband._min_resource, hyperband._max_resource) == (int(warmup) + 1, epochs)
 
 
 def test_two_objectives_are_error_and_multiply_adds_and_nothing_is_pruned(tmp_path):
@@ -807,13 +969,12 @@ def test_a_trial_left_behind_on_a_database_is_failed_over_by_its_heartbeat(works
         studies(study)[0].ask()  # taken, and neither signed nor with a heartbeat: killed in between
     os.kill(slow, signal.SIGKILL)
     ended(slow)
-    monkeypatch.setattr(searching, "PAUSE", 0.2)
+    monkeypatch.setattr(working, "PAUSE", 0.2)
     worker(study, Pretended())
     check_every_place_is_spent_once(study)
     write_outcome("tiny", study, open_storage("tiny"))
-    assert list(table(workspace)["state"]) == ["failed", "finished", "failed", "finished", "finished"] or (
-        Counter(table(workspace)["state"])["failed"] == 2
-    )
+    assert list(table(workspace)["place"]) == [0, 0, 1, 1, 2]
+    assert list(table(workspace)["state"] == "failed") == [True, False, True, False, False]
 
 
 SECRET = "s3cr3t"
@@ -846,6 +1007,44 @@ def test_an_address_that_cannot_be_used_is_one_message_without_its_password(
     ]
 
 
+def test_a_database_of_another_version_of_optuna_is_said(workspace, monkeypatch, capsys):
+    monkeypatch.setenv(ADDRESS, "sqlite:///old.db")
+    definitions(workspace, f"{{trials: 2, seeds: 1, space: {RATE}}}", epochs=1)
+    open_storage("tiny")
+    with contextlib.closing(sqlite3.connect("old.db")) as database, database:
+        database.execute("update alembic_version set version_num = 'v3.0.0.a'")
+    assert main(["search", "depth", *OWN]) == 2
+    told = capsys.readouterr().err
+    assert (
+        told.startswith("ablations: sqlite:///old.db: The runtime optuna version") and told.count("\n") == 1
+    )
+    assert "optuna storage upgrade" in told and "Or name a new database." in told
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"postgresql+psycopg://me:{SECRET}@host/name",
+        f"postgresql+psycopg://me:@{SECRET}@host/name",
+        f"postgresql+psycopg://me@host/name?sslmode=require&password={SECRET}",
+        f"mysql://me@host/name?passwd={SECRET}",
+        f"postgresql://me@[{SECRET}/name",
+    ],
+)
+def test_a_password_in_the_configuration_is_refused_without_showing_it(address):
+    with pytest.raises(UserError, match="--config storage: the address has a password") as raised:
+        without_password(address, "--config storage")
+    assert SECRET not in str(raised.value)
+    assert "as PGPASSWORD, or in the whole address as ABLATIONS_STORAGE" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "postgresql+psycopg://me@host:5432/name?sslmode=require", "sqlite:///a.db"]
+)
+def test_an_address_without_a_password_is_taken_as_it_is(address):
+    assert without_password(address, "--config storage") == address
+
+
 def test_an_address_goes_nowhere_but_into_the_environment(workspace, monkeypatch, capsys):
     """A name in the address of a database that is used stands for its password."""
     monkeypatch.setenv(ADDRESS, f"sqlite:///{workspace / SECRET}.db")
@@ -871,19 +1070,125 @@ def test_what_cannot_be_searched_is_said(workspace, capsys):
 # ------------------------------------------------------------------------------------------ the whole way
 
 
-def test_snakemake_tunes_a_study_writes_its_report_and_then_has_nothing_to_do(tmp_path):
-    definitions(tmp_path, f"{{trials: 4, seeds: 2, space: {SPACE}}}", epochs=1, depths="[8, 14]")
-    asked = ("search", "--config", "suite=tiny", "extra=my", "study=depth")
-    output = snakemake(*asked, folder=tmp_path)
-    text = (tmp_path / "report" / "tiny" / "depth-tuned.md").read_text()
-    assert "What tuning changes" in text and "Each of 2 arms had 4 trials" in " ".join(text.split())
-    assert (tmp_path / "report" / "tiny" / "depth-tuned.pdf").read_bytes().startswith(b"%PDF-")
+ASKED = ("search", "--config", "suite=tiny", "extra=my", "study=depth")
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A search and its report, made by Snakemake with two cores, with what it printed."""
+    folder = tmp_path_factory.mktemp("tuned")
+    definitions(folder, f"{{trials: 4, seeds: 2, space: {SPACE}}}", epochs=1, depths="[8, 14]")
+    return folder, snakemake(*ASKED, folder=folder)
+
+
+def test_snakemake_tunes_a_study_and_writes_its_report(tuned):
+    folder, output = tuned
+    text = " ".join((folder / "report" / "tiny" / "depth-tuned.md").read_text().split())
+    assert "What tuning changes" in text and "Each of 2 arms had 4 trials" in text
+    assert "By depth, the learning rates that work span" in text
+    assert (folder / "report" / "tiny" / "depth-tuned.pdf").read_bytes().startswith(b"%PDF-")
     assert output.count("Doing trials of depth") == 2  # by as many workers as cores
-    assert len(table(tmp_path).query("state in ['finished', 'pruned']")) == 8
-    before = stored(tmp_path)
-    assert "Nothing to be done" in snakemake(*asked, folder=tmp_path)
-    assert stored(tmp_path) == before
-    wrong = snakemake(
-        "-n", "search", "--config", "suite=tiny", "extra=my", "study=width", folder=tmp_path, check=False
-    )
+    assert len(table(folder).query("state in ['finished', 'pruned']")) == 8
+    repeated = re.search(r"`ablations (train depth [^`]*--trial 0[^`]*)`", text)[1]
+    with contextlib.chdir(folder):
+        assert main(repeated.split()) == 0
+
+
+@pytest.mark.parametrize("more", [(), ("workers=3",)])
+@pytest.mark.parametrize("cores", [1, 2, 4])
+def test_a_finished_search_has_nothing_to_do_whatever_the_number_of_cores(tuned, cores, more):
+    folder, _ = tuned
+    made = {path: path.stat().st_mtime_ns for path in folder.glob("re*/tiny/**/*") if path.is_file()}
+    assert "Nothing to be done" in snakemake(*ASKED, *more, folder=folder, cores=cores)
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+def test_what_needs_no_cores_is_not_asked_for_their_number(tuned):
+    folder, _ = tuned
+    snakemake(*ASKED, "--unlock", folder=folder, cores=None)
+    assert "search/best.yaml" in snakemake(*ASKED, "--summary", folder=folder, cores=None)
+    snakemake(*ASKED, "--report", "provenance.html", folder=folder, cores=None)
+    page = (folder / "provenance.html").read_text()
+    assert "search/trials.csv" in page and "depth-tuned.pdf" in page
+
+
+def test_a_raised_budget_is_gone_on_with_by_new_workers_also_after_a_kill(tuned, tmp_path):
+    folder = tmp_path / "raised"
+    shutil.copytree(tuned[0], folder)  # with the times of files
+    definitions(folder, f"{{trials: 6, seeds: 2, space: {SPACE}}}", epochs=1, depths="[8, 14]")
+    snakemake(*ASKED, "--until", "begin_search", folder=folder)  # killed after this
+    output = snakemake(*ASKED, "workers=3", folder=folder)
+    assert output.count("Doing trials of depth") == 3 and "Training resnet" not in output
+    assert len(table(folder).query("state in ['finished', 'pruned']")) == 12
+    assert "Nothing to be done" in snakemake(*ASKED, folder=folder)
+
+
+def test_a_study_without_a_search_is_said(tmp_path):
+    definitions(tmp_path, f"{{trials: 4, seeds: 2, space: {SPACE}}}", epochs=1)
+    wrong = snakemake("-n", *ASKED[:-1], "study=width", folder=tmp_path, check=False)
     assert "--config study: found width; these have a search: " in wrong and "Traceback" not in wrong
+
+
+ELSEWHERE = """
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from snakemake_interface_executor_plugins.settings import CommonSettings
+
+common_settings = CommonSettings(non_local_exec=True, implies_no_shared_fs=False, job_deploy_sources=False)
+
+
+class Executor(RemoteExecutor):
+    def run_job(self, job): ...
+    async def check_active_jobs(self, active_jobs): ...
+    def cancel_jobs(self, active_jobs): ...
+"""
+
+
+def test_jobs_on_other_machines_are_refused_without_a_database(tuned, tmp_path, monkeypatch):
+    write(tmp_path / "plugins" / "snakemake_executor_plugin_elsewhere" / "__init__.py", ELSEWHERE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "plugins"), prepend=os.pathsep)
+    monkeypatch.delenv(ADDRESS, raising=False)
+    definitions(tmp_path, f"{{trials: 4, seeds: 2, space: {SPACE}}}", epochs=1)
+    elsewhere = ("--executor", "elsewhere", "--jobs", "4")
+    refused = snakemake(*ASKED, *elsewhere, folder=tmp_path, check=False, cores=None)
+    assert "Jobs on other machines need a database: --config storage=" in refused
+    assert "Traceback (most recent" not in refused and not (tmp_path / "results").exists()
+    listed = snakemake(
+        *ASKED, "storage=sqlite:///trials.db", *elsewhere, "--summary", folder=tmp_path, cores=None
+    )
+    assert "search/best.yaml" in listed
+    # One that is finished needs none any more.
+    assert "Nothing to be done" in snakemake(*ASKED, *elsewhere, folder=tuned[0], cores=None)
+
+
+def test_snakemake_refuses_a_password_in_the_configuration(tmp_path):
+    definitions(tmp_path, f"{{trials: 4, seeds: 2, space: {SPACE}}}", epochs=1)
+    address = f"storage=postgresql+psycopg://me:{SECRET}@127.0.0.1/none"
+    refused = snakemake("-n", *ASKED, address, folder=tmp_path, check=False)
+    assert "--config storage: the address has a password in it" in refused and SECRET not in refused
+
+
+def test_optuna_dashboard_opens_the_journal_with_the_command_of_the_readme(workspace):
+    pytest.importorskip("optuna_dashboard", reason="no optuna-dashboard: pip install optuna-dashboard")
+    study, _ = begun(workspace, search=f"{{trials: 3, seeds: 1, space: {RATE}}}", depths="[8, 14]")
+    worker(study, Pretended())
+    command = re.search(r"^optuna-dashboard .*$", (ROOT / "README.md").read_text(), re.MULTILINE)[0]
+    program, *rest = command.replace("digits", "tiny").split()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = [sys.executable, "-c", "from optuna_dashboard._cli import main; main()"]
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(
+        [*program, *rest, *where], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as server:
+        try:
+            found = None
+            while found is None:
+                assert server.poll() is None, server.stdout.read().decode()
+                with contextlib.suppress(urllib.error.URLError):
+                    answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies").read()
+                    found = json.loads(answer)["study_summaries"]
+                time.sleep(0.1)
+        finally:
+            server.terminate()
+    assert {each["study_name"] for each in found} == {each.study_name for each in studies(study)}

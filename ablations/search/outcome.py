@@ -69,7 +69,7 @@ def table_rows(planned: PlannedStudy, key: tuple[str, ...], study: optuna.Study)
                 **settings_of(trial),
                 "seconds": seconds,
                 "started": trial.datetime_start
-                and f"{trial.datetime_start.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+                and f"{trial.datetime_start.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}",
                 "worker": trial.user_attrs.get(WORKER, ""),
                 "runs": " ".join(trial.user_attrs.get(RUNS, ())),
             }

@@ -7,12 +7,13 @@ import fcntl
 import os
 import re
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -21,9 +22,13 @@ from optuna.storages.journal import JournalFileBackend
 
 from ablations import layout
 from ablations.errors import UserError
+from ablations.search.address import ADDRESS, SECRETS
 
-ADDRESS = "ABLATIONS_STORAGE"  # of the database; may hold a password, and is never shown
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
 HEARTBEAT, GRACE = 30, 120  # seconds between signs of life, and without one until a worker counts as gone
+TRIES = 5  # to make the tables of a database, which another machine may be making at the same time
 
 
 def open_storage(suite: str) -> BaseStorage:
@@ -107,20 +112,37 @@ def database(address: str) -> RDBStorage:
             f"${ADDRESS}: not the address of a database; one is postgresql+psycopg://user:password@host/name, with "
             "%40 for an @ in the password, %3A for a colon, %2F for a slash"
         )
-    with told_without_password(), warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+    with told_without_password():
         try:
-            # Optuna takes braces for places to fill in.
-            whole = re.sub(r"[{}]", lambda brace: 2 * brace[0], address)
+            return connected(address)
+        except ImportError as error:
+            raise UserError(
+                f"${ADDRESS}: {error}; for PostgreSQL: pip install 'ablations[postgresql]'"
+            ) from None
+        except RuntimeError as error:  # tables of another version of Optuna
+            raise UserError(f"{without_secrets(url)}: {error} Or name a new database.") from None
+
+
+def connected(address: str) -> RDBStorage:
+    """A database with Optuna's tables in it, which are made where they are not there."""
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    whole = re.sub(r"[{}]", lambda brace: 2 * brace[0], address)  # Optuna takes braces for places to fill in
+
+    def connect() -> RDBStorage:
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             return RDBStorage(
                 whole,
                 engine_kwargs={"pool_pre_ping": True},  # a connection may be cut while a trial trains
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
             )
-        except ImportError as error:
-            raise UserError(
-                f"${ADDRESS}: {error}; for PostgreSQL: pip install 'ablations[postgresql]'"
-            ) from None
+
+    for _ in range(TRIES - 1):
+        with suppress(IntegrityError, ProgrammingError):
+            return connect()
+        time.sleep(0.2)
+    return connect()
 
 
 @contextmanager
@@ -134,11 +156,15 @@ def told_without_password() -> Iterator[None]:
         cause = error.__cause__ or error
         reason = str(getattr(cause, "orig", None) or cause).strip().partition("\n")[0]
         url = sqlalchemy.engine.make_url(os.environ[ADDRESS])
-        for secret in (url.password, url.query.get("password"), url.query.get("sslpassword")):
+        for secret in (url.password, *map(url.query.get, SECRETS), os.environ.get("PGPASSWORD")):
             if secret:
                 reason = reason.replace(str(secret), "***")
-        shown = url.set(query={}).render_as_string(hide_password=True)
-        raise UserError(f"{shown}: cannot be used ({reason})") from None
+        raise UserError(f"{without_secrets(url)}: cannot be used ({reason})") from None
+
+
+def without_secrets(url: URL) -> str:
+    """An address, to be shown."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 # ------------------------------------------------------------------------------------------ who is alive
@@ -162,7 +188,7 @@ def is_gone(suite: str, name: str) -> bool:
     """Whether a worker of this machine has ended."""
     path = sign_of_life(suite, name)
     try:
-        with path.open("rb") as held:
+        with path.open("r+b") as held:  # a network file system locks no file that is open for reading only
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return True
@@ -177,10 +203,17 @@ def sign_of_life(suite: str, name: str) -> Path:
     return layout.journal(suite).parent / "workers" / name
 
 
+def sign(storage: BaseStorage, study: optuna.Study, trial: optuna.Trial) -> None:
+    """Tell a database that the worker of a trial lives; a journal needs no telling."""
+    if isinstance(storage, RDBStorage):
+        of_study = storage.get_study_id_from_name(study.study_name)
+        storage.record_heartbeat(storage.get_trial_id_from_study_id_trial_number(of_study, trial.number))
+
+
 @contextmanager
-def heartbeat(storage: BaseStorage, trial: optuna.Trial) -> Iterator[None]:
-    """Tells a database now and then that the worker of a trial lives; a journal needs no telling. (Optuna's own stops
-    for good when a connection is cut.)"""
+def heartbeat(storage: BaseStorage, study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
+    """Tells a database now and then that the worker of a trial lives. (Optuna's own stops for good when a connection
+    is cut.)"""
     if not isinstance(storage, RDBStorage):
         yield
         return
@@ -189,7 +222,7 @@ def heartbeat(storage: BaseStorage, trial: optuna.Trial) -> Iterator[None]:
     def beat() -> None:
         while not over.wait(HEARTBEAT):
             with suppress(Exception):  # the next one may come through
-                storage.record_heartbeat(trial._trial_id)
+                sign(storage, study, trial)
         storage.remove_session()
 
     beating = threading.Thread(target=beat, daemon=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 
 from ablations.cost import count
+from ablations.errors import UserError
 from ablations.locks import alone
 from ablations.plan import Arm, Run
 from ablations.store import Damaged, Store
@@ -25,11 +26,19 @@ class Runs:
     def __init__(self, splits: Mapping[str, Splits], store: Store):
         self.splits, self.store = splits, store
 
-    def error_of(self, arm: Arm, seed: int, after_epoch: Callable[[int, float], None]) -> tuple[str, float]:
-        """The id of a run and its validation error in percent, trained where the store lacks it. `after_epoch` is told
-        that of each epoch, and may raise what stops the run: nothing of it is kept then."""
-        splits = self.splits[arm.data_key]
-        run = Run(arm, seed, splits.data.fingerprint)
+    def run(self, arm: Arm, seed: int) -> Run:
+        """The run of an arm with a seed."""
+        return Run(arm, seed, self.splits[arm.data_key].data.fingerprint)
+
+    def id_of(self, arm: Arm, seed: int) -> str:
+        """The id of a run."""
+        return self.run(arm, seed).id
+
+    def error_of(self, arm: Arm, seed: int, after_epoch: Callable[[int, float], None]) -> float:
+        """The validation error of a run in percent, trained where the store lacks it. `after_epoch` is told that of
+        each epoch, and may raise what stops the run: nothing of it is kept then. UserError where it cannot be
+        trained."""
+        run = self.run(arm, seed)
         with alone(
             self.store.lock(run.id), f"{run.id}: another worker is training it; waiting for its result"
         ):
@@ -39,15 +48,15 @@ class Runs:
             if metrics is None:
                 try:
                     watch = lambda row: after_epoch(row["epoch"], row["validation_error"])  # noqa: E731
-                    train_arm(arm, [seed], splits, self.store, watch=watch)
-                except optuna.TrialPruned:
+                    train_arm(arm, [seed], self.splits[arm.data_key], self.store, watch=watch)
+                except (optuna.TrialPruned, UserError):
                     forget(self.store.path(run))
                     raise
-                return run.id, self.store.metrics(run)["validation_error"]
+                return self.store.metrics(run)["validation_error"]
         history = self.store.file(run.id, "history.csv").decode()
         for row in csv.DictReader(io.StringIO(history)):
             after_epoch(int(row["epoch"]), float(row["validation_error"]))
-        return run.id, metrics["validation_error"]
+        return metrics["validation_error"]
 
     def macs_of(self, arm: Arm) -> int:
         """Multiply-adds of an image."""

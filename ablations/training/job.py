@@ -9,7 +9,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from ablations.errors import Interrupted, UserError
+from ablations.errors import Interrupted, OutOfMemory
 from ablations.files import set_aside
 from ablations.locks import alone
 from ablations.plan import Arm, Run
@@ -35,8 +35,8 @@ def train_arm(
 ) -> None:
     """Train the runs of an arm that are missing or damaged, or lack the snapshots asked for, up to `at_once` at a time,
     each from its checkpoint where there is one, and tell of each; `watch` sees each row of their histories, and may
-    raise what ends a run. Raises Interrupted where a signal ends it, UserError
-    where memory does not suffice; the others go on."""
+    raise what ends a run. Raises Interrupted where a signal ends it,
+    OutOfMemory where memory does not suffice; the others go on."""
     where = {**environment(splits.device), "at_once": at_once}
     runs = (Run(arm, seed, splits.data.fingerprint) for seed in seeds)
     courses = (
@@ -108,7 +108,7 @@ def train_alone(
     except (torch.OutOfMemoryError, MemoryError) as error:
         lacking = str(error).partition("\n")[0]
     if trained is None:  # raised out here, the error does not hold on to the run's memory
-        raise UserError(
+        raise OutOfMemory(
             f"{arm.name} seed {seed}, batch_size {arm.recipe.batch_size}, on {device}: out of memory ({lacking}). "
             "Give a smaller batch_size or network, or let fewer runs share the device (--at-once, --runs-per-gpu)"
         )

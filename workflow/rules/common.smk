@@ -12,6 +12,7 @@ from ablations.config import Library
 from ablations.errors import UserError
 from ablations.owner import occupy
 from ablations.plan import TUNED, content_id, make_plan
+from ablations.search.address import ADDRESS, without_password
 
 suite = config.setdefault("suite", "digits")  # captions tell it too
 extra = config.get("extra", os.environ.get("ABLATIONS_EXTRA")) or None
@@ -19,8 +20,12 @@ form = config.get("format", "course")
 if form not in ("course", "paper"):
     raise WorkflowError(f"--config format: found {form}; give course or paper")
 
+# Of a database that several machines share; its password stays in the environment, as all of the address may.
+database = config.get("storage", "")
+
 try:
     plan = make_plan(Library(extra), suite)
+    without_password(database, "--config storage")
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -43,6 +48,7 @@ jobs_environment = {
     "ABLATIONS_RUNS_PER_GPU": str(config.get("runs_per_gpu", 1)),
     "ABLATIONS_GPU_WAIT": str(config.get("gpu_wait", 24)),
     "ABLATIONS_AT_ONCE": str(config.get("at_once", "")),
+    **({ADDRESS: database} if database else {}),
 }
 os.environ.update(jobs_environment)
 
@@ -50,14 +56,15 @@ os.environ.update(jobs_environment)
 # Those that can be tuned; tuned, they have tables, figures and a report of their own.
 searchable = [name for name, planned in plan.studies.items() if planned.search]
 tuned = [f"{name}{TUNED}" for name in searchable]
-# Workers that share the trials of a search.
-workers = int(config.get("workers", workflow.cores or 1))
+# Workers that share the trials of a search: one for each core, where their number is given.
+workers = int(config.get("workers", workflow.resource_settings.cores or 1))
 
 
 wildcard_constraints:
     suite=suite,
     study="|".join([*tuned, *plan.studies]),
     searched="|".join(searchable),
+    content="[0-9a-f]+",
     name="|".join(["report", *tuned, *plan.studies]),
 
 
@@ -195,13 +202,45 @@ def diagnostic_tables(*studies):
     ]
 
 
+def on_this_machine():
+    executor = workflow.executor_plugin
+    return executor is None or executor.common_settings.local_exec
+
+
 # Where there are GPUs, on this machine or on the cluster that takes the jobs, a training job asks for one.
 def gpus_of_a_job(wildcards):
-    local = (
-        workflow.executor_plugin is None
-        or workflow.executor_plugin.common_settings.local_exec
+    return int(not on_this_machine() or gpus.visible() > 0)
+
+
+# A search is named by what it does: with a changed space or budget it is another, whose workers are still to come.
+def content_of_search(wildcards):
+    planned = plan.studies[wildcards.searched]
+    return content_id(
+        {
+            "arms": [
+                [planned.levels(key), arm.id] for key, arm in planned.arms.items()
+            ],
+            "search": planned.search.model_dump(mode="json"),
+        }
     )
-    return int(not local or gpus.visible() > 0)
+
+
+# The workers of a search: those that have ended, which they do when all trials are done; before, as many as are asked
+# for. So a finished search stays as it is, whatever the number of cores.
+def workers_of(wildcards):
+    folder = Path(f"results/{suite}/{wildcards.searched}/search") / content_of_search(
+        wildcards
+    )
+    ended = sorted(folder.glob("worker-*"))
+    if not ended and not on_this_machine() and not os.environ.get(ADDRESS):
+        raise WorkflowError(
+            "The trials of a search lie in a file that only the processes of one machine can share. Jobs on other "
+            "machines need a database: --config storage=postgresql+psycopg://user@host/name, its password in the "
+            "environment as PGPASSWORD"
+        )
+    return [str(path) for path in ended] or [
+        str(folder / f"worker-{number}") for number in range(workers)
+    ]
 
 
 # ------------------------------------------------------------------------------------------------- slices
@@ -216,12 +255,6 @@ def digest(definitions):
 
 def job_seeds(wildcards):
     return plan.jobs[wildcards.job].seeds
-
-
-# How an arm is tuned; the trials of a smaller budget are kept when it is raised.
-def search_of(wildcards):
-    planned = plan.studies[wildcards.searched]
-    return [shown(planned.name), planned.search.model_dump(mode="json")]
 
 
 def levels_of_arm(wildcards):

@@ -27,7 +27,10 @@ rule figures:
             "plotting.py",
             "diagnostic_figures.py",
             "mechanisms.py",
+            "space.py",
             "statistics.py",
+            "tuning.py",
+            "tuning_figures.py",
         ),
     message:
         "Drawing the figures of {wildcards.study}"
@@ -120,8 +123,12 @@ rule report:
             "plotting.py",
             "mechanisms.py",
             "mechanism_findings.py",
+            "space.py",
+            "tuning.py",
+            "tuning_figures.py",
             "typesetting.py",
             "statistics.py",
+            "verdicts.py",
         ),
     message:
         "Writing the report {wildcards.name}"

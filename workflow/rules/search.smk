@@ -1,5 +1,5 @@
 # Tuning: every arm of a study with the same budget of trials, by workers that share one list of them. Trials lie in a
-# journal beside the results, or in the database that $ABLATIONS_STORAGE names.
+# journal beside the results, or in a database (`--config storage=...`, $ABLATIONS_STORAGE).
 # The arms' own runs come first: the report compares with them, and the first trials, which have the arms' own settings,
 # find them in the store.
 rule begin_search:
@@ -7,13 +7,11 @@ rule begin_search:
         data_files,
         ancient(own_arm_tables),
     output:
-        touch("results/{suite}/{searched}/search/begun"),
+        touch("results/{suite}/{searched}/search/{content}/begun"),
     log:
-        "results/{suite}/logs/begin_search/{searched}.log",
+        "results/{suite}/logs/begin_search/{searched}-{content}.log",
     conda:
         "../envs/ablations.yaml"
-    params:
-        search=search_of,
     message:
         "Listing the trials of {wildcards.searched}"
     shell:
@@ -22,13 +20,13 @@ rule begin_search:
 
 rule do_trials:
     input:
-        "results/{suite}/{searched}/search/begun",
+        "results/{suite}/{searched}/search/{content}/begun",
     output:
-        touch("results/{suite}/{searched}/search/worker-{worker}"),
+        touch("results/{suite}/{searched}/search/{content}/worker-{worker}"),
     log:
-        "results/{suite}/logs/do_trials/{searched}-{worker}.log",
+        "results/{suite}/logs/do_trials/{searched}-{content}-{worker}.log",
     benchmark:
-        "results/{suite}/benchmarks/do_trials/{searched}-{worker}.tsv"
+        "results/{suite}/benchmarks/do_trials/{searched}-{content}-{worker}.tsv"
     retries: 2 * workflow.is_main_process
     conda:
         "../envs/ablations.yaml"
@@ -44,10 +42,7 @@ rule do_trials:
 
 rule end_search:
     input:
-        lambda wildcards: expand(
-            "results/{{suite}}/{{searched}}/search/worker-{worker}",
-            worker=range(workers),
-        ),
+        workers_of,
     output:
         "results/{suite}/{searched}/search/best.yaml",
         report(
@@ -60,6 +55,8 @@ rule end_search:
         "results/{suite}/logs/end_search/{searched}.log",
     conda:
         "../envs/ablations.yaml"
+    params:
+        code=code("search/outcome.py", "search/trials.py", "space.py"),
     message:
         "Writing down what the search of {wildcards.searched} has found"
     shell:
