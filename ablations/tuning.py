@@ -10,9 +10,9 @@ from scipy import stats
 
 from ablations import layout
 from ablations.collect import read_runs, read_table
-from ablations.config import Claim, listing, read_yaml, words
+from ablations.config import Claim, listing, words
 from ablations.findings import change, effect_with_interval, numeral
-from ablations.plan import TUNED, Plan, PlannedStudy
+from ablations.plan import TUNED, Found, Plan, PlannedStudy, read_best
 from ablations.space import Choice
 from ablations.statistics import contrast, mean_interval, of_arm, resolution
 from ablations.verdicts import read_verdicts
@@ -29,9 +29,7 @@ def tuning(plan: Plan, tuned: PlannedStudy, runs: pd.DataFrame) -> dict[str, Any
     planned = plan.study(name)
     own = read_runs(plan.suite_name, planned)
     trials = read_trials(plan.suite_name, planned)
-    found = {
-        tuple(arm["levels"].values()): arm for arm in read_yaml(layout.best(plan.suite_name, name))["arms"]
-    }
+    found = read_best(layout.best(plan.suite_name, name))
     arms = [
         {
             **arm_row(planned, key, of_arm(planned, own, key), of_arm(tuned, runs, key), found[key]),
@@ -67,7 +65,7 @@ def arm_row(
     key: tuple[str, ...],
     own: pd.DataFrame,
     tuned: pd.DataFrame,
-    found: Mapping[str, Any],
+    found: Found,
 ) -> dict[str, Any]:
     """An arm with its own settings and tuned: test errors with their intervals, and the difference with Welch's."""
     samples = [table[METRIC].to_numpy(float) for table in (tuned, own)]
@@ -78,7 +76,7 @@ def arm_row(
         "own": of_mean(own),
         "tuned": of_mean(tuned),
         "difference": f"{change(METRIC, apart.effect)} [{numeral(METRIC, low, '+')}, {numeral(METRIC, high, '+')}]",
-        "settings": [setting(found["settings"].get(path)) for path in planned.search.space],
+        "settings": [setting(found.settings.get(path)) for path in planned.search.space],
         "means": (own[METRIC].mean(), tuned[METRIC].mean()),
     }
 
