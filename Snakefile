@@ -29,7 +29,7 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        report_files("report"),
+        report_files("report") if plan.listed else report_of_nothing,
         [report_files(study) for study in plan.listed],
 
 

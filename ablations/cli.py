@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import errno
 import gc
+import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ablations import __version__, layout
@@ -368,6 +369,7 @@ def train(options: argparse.Namespace) -> None:
     if (options.job is None) == (options.study is None):
         raise UserError("name a study, or a job with --job")
     positive(options, "threads", "runs_per_gpu", "at_once")
+    check_wait(options)
     if options.job is not None:
         if options.job not in plan.jobs:
             raise UserError(
@@ -377,7 +379,12 @@ def train(options: argparse.Namespace) -> None:
         work = {job.arm.id: (job.arm, job.seeds)}
     else:
         study = plan.study(options.study)
-        arms, seeds = study.select(dict(parse_level(text) for text in options.levels)), study.seeds
+        arms, seeds = study.select(parse_levels(options.levels)), study.seeds
+        if not arms:
+            raise UserError(
+                f"study {study.name} has no arm with {' '.join(options.levels)}: it skips this combination"
+            )
+        check_seeds(options.seeds or ())
         if options.trial is not None:
             arms, seeds = of_trial(options, searched(plan, study), arms), range(study.search.seeds)
         work = {arm.id: (arm, options.seeds or seeds) for arm in arms.values()}
@@ -433,6 +440,7 @@ def search(options: argparse.Namespace) -> None:
     plan = planned(options)
     study = searched(plan, plan.study(options.study))
     positive(options, "threads", "runs_per_gpu")
+    check_wait(options)
 
     from ablations.search.storage import open_storage, told_without_password
 
@@ -524,12 +532,16 @@ def formats(options: argparse.Namespace) -> None:
     write_text(layout.study_table(options.suite, options.study, "formats"), table(rows))
 
 
+MOST = {"threads": 1000, "runs_per_gpu": 1000}  # what a machine can start
+
+
 def positive(options: argparse.Namespace, *names: str) -> None:
-    """UserError where one of these options is less than 1."""
+    """UserError where one of these options is less than 1, or more than can be."""
     for name in names:
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')}: found {value}; give 1 or more")
+        value, most = getattr(options, name), MOST.get(name, math.inf)
+        if value is not None and not 1 <= value <= most:
+            allowed = "1 or more" if most == math.inf else f"1 to {most:,}"
+            raise UserError(f"--{name.replace('_', '-')}: found {value}; give {allowed}")
 
 
 def timing(options: argparse.Namespace) -> None:
@@ -538,12 +550,34 @@ def timing(options: argparse.Namespace) -> None:
     print(timing(planned(options), options.cores))
 
 
-def parse_level(text: str) -> tuple[str, str]:
-    """Factor and level of `FACTOR=LEVEL`. UserError for anything else."""
-    factor, equals, level = text.partition("=")
-    if not equals:
-        raise UserError(f"`{text}`: levels are given as FACTOR=LEVEL, such as depth=20")
-    return factor, level
+def check_wait(options: argparse.Namespace) -> None:
+    """UserError where the hours to wait for a GPU are none."""
+    if not 0 <= options.gpu_wait < math.inf:
+        raise UserError(f"--gpu-wait: found {options.gpu_wait}; give hours, 0 or more")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """UserError where a seed is negative, or there twice."""
+    for seed in seeds:
+        if not 0 <= seed < 2**63 or seeds.count(seed) > 1:  # what tables hold
+            raise UserError(
+                f"--seeds: found {', '.join(map(str, seeds))}; give numbers from 0 to 2^63, each once"
+            )
+
+
+def parse_levels(texts: Iterable[str]) -> dict[str, str]:
+    """The level of each factor, of texts `FACTOR=LEVEL`. UserError for anything else."""
+    levels: dict[str, str] = {}
+    for text in texts:
+        factor, equals, level = text.partition("=")
+        if not equals:
+            raise UserError(f"`{text}`: levels are given as FACTOR=LEVEL, such as depth=20")
+        if factor in levels:
+            raise UserError(
+                f"`{text}`: a level of {factor} is there already; give one, or none for all of them"
+            )
+        levels[factor] = level
+    return levels
 
 
 def cost(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The vocabulary as frozen, validated types, and the only place that reads YAML.
+"""The vocabulary as frozen, validated types, read from YAML.
 
 A definition is a YAML file in a folder `studies/`, `suites/` or `datasets/`; its name is the file's name.
 The package brings its own; `Library(extra="my")` looks into `my/studies/` and so on as well.
@@ -8,25 +8,46 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, create_model, field_validator, model_validator
-from ruamel.yaml import YAML, YAMLError
 
 from ablations.errors import UserError
 from ablations.networks import FAMILIES
-from ablations.schema import Positive, Sequence, Strict, fault, shown, suggestion, validate
+from ablations.reading import read_text, read_yaml
+from ablations.schema import (
+    LONGEST_LABEL,
+    MARKUP,
+    Amount,
+    Line,
+    Name,
+    One,
+    OneOrSeveral,
+    Paragraphs,
+    Positive,
+    PositiveAmount,
+    Scalar,
+    Sequence,
+    Strict,
+    fault,
+    is_name,
+    names,
+    shown,
+    suggestion,
+    validate,
+)
 from ablations.space import Choice, Dimension, Range, parse
 
-Scalar = bool | int | float | str
-Levels = Scalar | list[Scalar]  # of a factor: one, or a group of them
+Levels = OneOrSeveral  # of a factor: one, or a group of them
 Part = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
-Pixels = Annotated[int, Field(ge=0)]
-NotNegativeInt = Annotated[int, Field(ge=0)]
+Pixels = Annotated[int, Field(ge=0, le=1000)]  # padding a batch by more takes all memory
+Seeds = Annotated[int, Field(gt=0, le=10_000)]  # each is a run of every arm
+Trials = Annotated[int, Field(gt=0, le=10_000)]  # Optuna's sampler looks at all trials before each
+SamplerSeed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 
 
 # ------------------------------------------------------------------------------------------ what is trained
@@ -35,14 +56,14 @@ NotNegativeInt = Annotated[int, Field(ge=0)]
 class Dataset(Strict):
     """Where images come from and how they are split. Everything but the title can change numbers."""
 
-    title: str
+    title: Line
     source: Literal["digits", "cifar10", "cifar100", "parquet", "folder"]
     path: str | None = None  # folder: it, or an archive; parquet: that with train*.parquet and test*.parquet
     size: Positive | None = None  # parquet, folder: pixels of a side that images are cropped and resized to
     train: Positive | None = None  # images kept for training; all that validation leaves if not given
     validation: Positive  # images taken from the training part, to select by
     test: Positive | None = None  # images kept for the test; all of the test part if not given
-    noise: NotNegative = 0.0  # Gaussian, in standard deviations of the pixels, added once
+    noise: Amount = 0.0  # Gaussian, in standard deviations of the pixels, added once
 
     @model_validator(mode="after")
     def path_where_needed(self) -> Dataset:
@@ -60,10 +81,10 @@ class Recipe(Strict):
     epochs: Positive
     batch_size: Positive
     optimiser: Literal["sgd", "adam"] = "sgd"
-    learning_rate: Annotated[float, Field(gt=0)]  # the highest, reached after the warm-up
+    learning_rate: PositiveAmount  # the highest, reached after the warm-up
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of adam: beta_1; its beta_2 is 0.999
     nesterov: bool = False
-    weight_decay: NotNegative = 1e-4  # on every parameter
+    weight_decay: Amount = 1e-4  # on every parameter
     # What is subtracted: `l2` adds w to the gradient, `l1` the sign of w, `decoupled` shrinks w by itself.
     weight_decay_kind: Literal["l2", "decoupled", "l1"] = "l2"
     schedule: Literal["step", "cosine", "constant"] = "cosine"
@@ -81,8 +102,8 @@ class Recipe(Strict):
     rand_augment: Annotated[int, Field(ge=0, le=4)] = 0  # operations of RandAugment on an image
     rand_augment_magnitude: Annotated[int, Field(ge=0, le=30)] = 9  # of each, 30 the strongest
     cutout: Pixels = 0  # side of a square of zeros at a random place
-    mixup: NotNegative = 0.0  # alpha of the Beta distribution that mixes two images
-    cutmix: NotNegative = 0.0  # alpha of the Beta distribution of the part that a box of another image takes
+    mixup: Amount = 0.0  # alpha of the Beta distribution that mixes two images
+    cutmix: Amount = 0.0  # alpha of the Beta distribution of the part that a box of another image takes
     random_labels: Part = 0.0  # part of the training images whose label is drawn anew, once for each seed
     regularise_from: Part = 0.0  # dropout and its kin are active in this part of the training only
     regularise_until: Part = 1.0
@@ -129,6 +150,9 @@ def set_fields(part: Strict) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------ what is compared
 
 
+MOST_LEVELS = 1000
+
+
 class Level(Strict):
     """One value of a factor and the fields it sets, by path: `{"model.depth": 20}`."""
 
@@ -151,7 +175,7 @@ def settable() -> dict[str, str]:
     return {key: path for path in paths for key in (path, path.partition(".")[2])}
 
 
-def parse_factor(name: str, levels: Any) -> Factor:
+def parse_factor(factor: str, levels: Any) -> Factor:
     """A factor from its YAML form; ValueError where a field does not exist or a level is there twice."""
     known = settable()
 
@@ -161,7 +185,7 @@ def parse_factor(name: str, levels: Any) -> Factor:
         return known[field]
 
     if isinstance(levels, list):
-        field = path(name)
+        field = path(factor)
         parsed = [Level(label=label(value), settings={field: value}) for value in levels]
     elif isinstance(levels, Mapping):
         field = None
@@ -171,12 +195,30 @@ def parse_factor(name: str, levels: Any) -> Factor:
         ]
     else:
         raise ValueError(f"expected a list of values or a mapping of labels to fields, found {shown(levels)}")
-    if not parsed:
-        raise ValueError("a factor needs at least one level")
-    labels = [level.label for level in parsed]
-    if doubled := sorted({x for x in labels if labels.count(x) > 1}):
-        raise ValueError(f"level given twice: {', '.join(doubled)}")
-    return Factor(field=field, levels=tuple(parsed))
+    return with_labels(field, parsed)
+
+
+def with_labels(field: str | None, levels: list[Level]) -> Factor:
+    """A factor of these levels. ValueError where there are none or too many, or where their labels cannot be told
+    apart, in claims, tables and figures."""
+    if not 0 < len(levels) <= MOST_LEVELS:
+        found = f", found {len(levels):,}" if levels else ""
+        raise ValueError(f"a factor needs at least one level, and has {MOST_LEVELS:,} at most{found}")
+    labels = [level.label for level in levels]
+    for each in labels:
+        if not each or len(each) > LONGEST_LABEL or MARKUP.search(each):
+            raise ValueError(
+                f"level {shown(each)}: a level has 1 to {LONGEST_LABEL} characters, no space or _ at its ends, and "
+                "none of | * ` [ ] { } < > $ \\ # @ ^ ~"
+            )
+    if doubled := sorted({each for each in labels if labels.count(each) > 1}):
+        raise ValueError(f"level given twice: {names(doubled)}")
+    for end, place in (("first", 0), ("last", -1)):
+        if end in labels and labels[place] != end:
+            raise ValueError(
+                f"level {end}: claims call the {end} level so; put it there, or call it otherwise"
+            )
+    return Factor(field=field, levels=tuple(levels))
 
 
 def listed(value: Scalar | list[Scalar]) -> list[Scalar]:
@@ -211,9 +253,11 @@ def listing(parts: list[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-# Columns of the table of runs, beside its factors and the metrics below.
+# Columns of the tables of runs, trials and diagnostics, beside factors and the metrics below.
 COLUMNS = {
-    "study", "network", "run", "arm", "seed", "status", "epoch", "step",
+    "study", "network", "run", "arm", "seed", "status", "epoch", "step", "front",
+    "trial", "place", "state", "reason", "started", "worker", "runs",
+    "panel", "position", "across", "value",
     "train_images", "validation_images", "test_images",
     "device", "threads", "execution", "at_once", "torch", "python", "packages", "commit", "dirty",
 }  # fmt: skip
@@ -274,19 +318,19 @@ class Claim(Strict):
     `crossover`: at the first of the two levels `at` of `factor` the metric of `arm` is above that of `than` by
     `margin` or more, at the second below it by as much; `arm` and `than` give levels of the other factors."""
 
-    statement: str
+    statement: Line
     kind: Literal[*KINDS_OF_CLAIM]
     metric: Metric
     arm: dict[str, Levels] = {}
     than: dict[str, Levels] | None = None
     threshold: float | None = None  # fails: in the metric's unit
-    factor: str | None = None
+    factor: Name | None = None
     direction: Literal["rises", "falls"] | None = None
-    at: Annotated[Sequence(Scalar), Field(min_length=2, max_length=2)] | None = None
+    at: Annotated[Sequence(One), Field(min_length=2, max_length=2)] | None = None
     margin: NotNegative  # the smallest difference that matters, in the metric's unit
-    source: str  # key in report/references.bib
-    published: str  # the figures printed there, with network and data
-    statistic: str | None = None  # what these figures are: medians of 5 runs, best epoch, ...
+    source: Line  # key in report/references.bib
+    published: Line  # the figures printed there, with network and data
+    statistic: Line | None = None  # what these figures are: medians of 5 runs, best epoch, ...
 
     @model_validator(mode="after")
     def keys_of_kind(self) -> Claim:
@@ -329,11 +373,11 @@ class Figure(Strict):
     against epochs. A panel a metric of `levels`, a cost of `cost`, a level of the factor `panels` of `curves`."""
 
     kind: Literal["levels", "curves", "cost"]
-    x: Sequence(str) = ()  # levels: a factor; cost: one cost or several
+    x: Sequence(Name) = ()  # levels: a factor; cost: one cost or several
     y: Sequence(Metric)
-    colour: str  # the factor that the colours tell apart
-    panels: str | None = None  # curves: a factor; all arms in one panel if not given
-    title: str  # what the figure shows, for captions
+    colour: Name  # the factor that the colours tell apart
+    panels: Name | None = None  # curves: a factor; all arms in one panel if not given
+    title: Line  # what the figure shows, for captions
 
     @field_validator("x", mode="before")
     @classmethod
@@ -342,8 +386,8 @@ class Figure(Strict):
 
     @model_validator(mode="after")
     def axes(self) -> Figure:
-        if not self.y:
-            raise ValueError("`y` needs at least one metric")
+        if not self.y or len(set(self.y)) < len(self.y):
+            raise ValueError("`y` needs at least one metric, and each once")
         if self.kind == "levels" and len(self.x) != 1:
             raise ValueError("a figure of levels takes a factor as `x`")
         if self.kind == "cost" and (
@@ -382,8 +426,8 @@ class Diagnostic(Strict):
     """The arms on which a mechanism is measured: the levels of `colour`, with one level of each other factor in
     `arms`; `first` and `last` are those of the suite."""
 
-    colour: str  # the factor that the colours tell apart
-    arms: dict[str, Scalar] = {}
+    colour: Name  # the factor that the colours tell apart
+    arms: dict[str, One] = {}
 
 
 OBJECTIVES = ("validation_error", "macs")
@@ -394,11 +438,11 @@ class Search(Strict):
     `trials` an arm, the first with the arm's own settings; a trial trains `seeds` runs, and what counts is the mean of
     their validation errors, or that and the multiply-adds of an image."""
 
-    trials: Positive = 20
-    seeds: Positive = 2  # seeds 0 .. n - 1, as those of the report
+    trials: Trials = 20
+    seeds: Seeds = 2  # seeds 0 .. n - 1, as those of the report
     space: dict[str, Dimension]
     objectives: Sequence(Literal[*OBJECTIVES]) = ("validation_error",)
-    seed: NotNegativeInt = 0  # of the sampler
+    seed: SamplerSeed = 0
 
     @field_validator("space", mode="before")
     @classmethod
@@ -486,8 +530,8 @@ class SearchInSuite(Strict):
     """How a suite searches: what is given wins over the study's; the space by field. With a `space`, a suite can
     search in a study that has no search of its own."""
 
-    trials: Positive | None = None
-    seeds: Positive | None = None
+    trials: Trials | None = None
+    seeds: Seeds | None = None
     space: dict[str, Dimension] = {}
 
     @field_validator("space", mode="before")
@@ -504,19 +548,23 @@ def leave_factors_alone(search: Search, factors: Mapping[str, Factor]) -> None:
             raise ValueError(f"search.space: {listing(sorted(paths))} is what the factor {name} varies")
 
 
+MOST_SKIPPED = 200  # every arm is held against each of them
+
+
 class Study(Strict):
     """One ablation: a question, the factors it varies, the claims it tests, the figures it draws, the mechanisms
     it measures."""
 
-    title: str
-    question: str
-    background: str  # Markdown with formulas
-    factors: dict[str, Factor]
-    skip: Sequence(dict[str, Scalar | list[Scalar]]) = ()  # combinations of levels that are no arms
+    title: Line
+    question: Line
+    background: Paragraphs  # Markdown with formulas
+    factors: dict[Name, Factor]
+    # Combinations of levels that are no arms.
+    skip: Annotated[Sequence(dict[str, Levels]), Field(max_length=MOST_SKIPPED)] = ()
     model: ModelChanges = ModelChanges()
     recipe: RecipeChanges = RecipeChanges()
-    claims: dict[str, Claim] = {}
-    figures: dict[str, Figure] = {}
+    claims: dict[Name, Claim] = {}
+    figures: dict[Name, Figure] = {}
     diagnostics: dict[Literal[*DIAGNOSTICS], Diagnostic] = {}
     search: Search | None = None
 
@@ -526,15 +574,13 @@ class Study(Strict):
         if not isinstance(factors, Mapping) or not factors:
             raise ValueError("expected factors with their levels, such as `depth: [8, 20]`")
         parsed = {}
-        for name, levels in factors.items():
-            if name in COLUMNS or name in METRICS:
-                raise ValueError(
-                    f"{name}: the table of runs has a column of this name; call the factor otherwise"
-                )
+        for factor, levels in factors.items():
+            if factor in COLUMNS or factor in METRICS:
+                raise ValueError(f"{factor}: a table has a column of this name; call the factor otherwise")
             try:
-                parsed[name] = levels if isinstance(levels, Factor) else parse_factor(name, levels)
+                parsed[factor] = levels if isinstance(levels, Factor) else parse_factor(factor, levels)
             except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
+                raise ValueError(f"{factor}: {error}") from None
         set_by: dict[str, str] = {}
         for name, factor in parsed.items():
             for path in {path for level in factor.levels for path in level.settings}:
@@ -559,12 +605,14 @@ class Study(Strict):
                         )
         return self
 
+    @cached_property
+    def skipped(self) -> list[dict[str, set[str]]]:
+        """The labels of each combination that is no arm, by factor."""
+        return [{name: set(map(label, listed(some))) for name, some in each.items()} for each in self.skip]
+
     def skips(self, levels: Mapping[str, str]) -> bool:
         """Whether the levels of each factor are a combination that is no arm."""
-        return any(
-            all(levels[name] in map(label, listed(skipped)) for name, skipped in combination.items())
-            for combination in self.skip
-        )
+        return any(all(levels[name] in some for name, some in each.items()) for each in self.skipped)
 
     @model_validator(mode="after")
     def known_factors(self) -> Study:
@@ -632,11 +680,11 @@ class Study(Strict):
 class StudyInSuite(Strict):
     """How a suite runs a study: other levels, and changes of model, recipe, data, seeds or target."""
 
-    levels: dict[str, list[Scalar] | dict[str, dict[str, Any]]] = {}
+    levels: dict[str, Any] = {}  # of a factor, in either form
     model: ModelChanges = ModelChanges()
     recipe: RecipeChanges = RecipeChanges()
-    data: str | None = None
-    seeds: Positive | None = None
+    data: Name | None = None
+    seeds: Seeds | None = None
     target_error: Percent | None = None  # wins over the suite's
     search: SearchInSuite = SearchInSuite()
 
@@ -645,9 +693,9 @@ class Suite(Strict):
     """Where studies are run: data set, recipe, seeds, scale. Each study has a report of its own; those that
     `report` names, all if it is not given, are in the suite's."""
 
-    title: str
-    data: str
-    seeds: Positive  # seeds 0 .. n - 1
+    title: Line
+    data: Name
+    seeds: Seeds  # seeds 0 .. n - 1
     recipe: RecipeChanges
     model: ModelChanges = ModelChanges()
     studies: dict[str, StudyInSuite]
@@ -659,24 +707,28 @@ class Suite(Strict):
     @field_validator("report")
     @classmethod
     def known_studies(cls, report: tuple[str, ...] | None, info: Any) -> tuple[str, ...] | None:
-        studies = info.data.get("studies", {})
-        for name in report or ():
-            if name not in studies:
-                raise ValueError(f"`{name}` is not among this suite's studies{suggestion(name, studies)}")
+        studies = info.data.get("studies")
+        for study in report or ():
+            if studies is not None and study not in studies:
+                raise ValueError(f"`{study}` is not among this suite's studies{suggestion(study, studies)}")
+        if report is not None and not 0 < len(set(report)) == len(report):
+            raise ValueError("names a study at least, and each once")
         return report
 
 
 # ------------------------------------------------------------------------------------------ reading YAML
 
 # Files, folders and rules are called after definitions; these are taken.
-NAME = re.compile(r"[a-z0-9][a-z0-9-]*|[a-z0-9][a-z0-9_]*")
 RESERVED = {
-    "all", "all_studies", "report", "prepare", "train", "cost", "collect", "diagnose", "figures", "verdicts", "search",  # rules
+    "all", "all_studies", "report", "prepare", "train", "cost", "collect", "diagnose", "figures", "verdicts", "search",
+    "begin_search", "do_trials", "end_search", "train_tuned",  # rules
     "data", "runs", "locks", "logs", "benchmarks", "downloads", "arms", "captions", "example",  # folders
 }  # fmt: skip
 TUNED = "-tuned"  # behind the name of a study: its arms with the settings that its search found
 KINDS: dict[str, type[Strict]] = {"studies": Study, "suites": Suite, "datasets": Dataset}
 SINGULAR = {"studies": "study", "suites": "suite", "datasets": "data set"}
+BIBLIOGRAPHY = re.compile(r"^@\w+\{([^,\s]+),", re.MULTILINE)  # its keys
+CITATION = re.compile(r"(?<![\w\\])@\{?(\w+(?:[:.#$%&+?<>~/-]\w+)*)")  # as pandoc finds them
 PACKAGE = Path(__file__).parent
 TEMPLATES = PACKAGE.parent / "report"  # of the checkout: the report's template, style and bibliography
 
@@ -688,25 +740,24 @@ class Library:
         self.extra = str(extra) if extra is not None else None
         self.folders = [PACKAGE]
         if extra is not None:
-            if not any((Path(extra) / kind).is_dir() for kind in KINDS):
+            if not has_definitions(Path(extra)):
                 raise UserError(f"{extra}: expected a folder with studies/, suites/ or datasets/ in it")
             self.folders.append(Path(extra))
         self._read = cache(self._read)
 
     def names(self, kind: str) -> list[str]:
-        """Names of all definitions of a kind, sorted."""
+        """Names of all definitions of a kind, sorted. UserError where a file has a name that is none, or is taken."""
         found = (path for folder in self.folders for path in (folder / kind).glob("*.yaml"))
-        return sorted({path.stem for path in found if path.is_file()})
+        return sorted({checked_name(path) for path in found if not path.name.startswith(".")})
 
     def path(self, kind: str, name: str) -> Path:
         """The file of a definition; the user's own folder wins. UserError for an unknown name."""
-        for folder in reversed(self.folders):
-            if name in self.names(kind) and (path := folder / kind / f"{name}.yaml").is_file():
-                return path
         known = self.names(kind)
-        raise UserError(
-            f"unknown {SINGULAR[kind]} `{name}`{suggestion(name, known)}; known: {', '.join(known)}"
-        )
+        for folder in reversed(self.folders) if name in known else ():
+            path = folder / kind / f"{name}.yaml"
+            if path.exists() or path.is_symlink():
+                return path
+        raise UserError(f"unknown {SINGULAR[kind]} `{name}`{suggestion(name, known)}; known: {names(known)}")
 
     def study(self, name: str) -> Study:
         """A study by name. UserError where it is unknown or not valid; so for suites and data sets."""
@@ -726,39 +777,54 @@ class Library:
         own = [folder / "references.bib" for folder in self.folders[1:]]
         return [TEMPLATES / "references.bib", *(path for path in own if path.is_file())]
 
-    def check_sources(self, study: Study, path: Path) -> None:
+    @cached_property
+    def sources(self) -> set[str]:
+        """The keys of all bibliographies."""
+        return set(BIBLIOGRAPHY.findall("\n".join(read_text(path) for path in self.bibliographies)))
+
+    def check_sources(self, definition: Strict, path: Path) -> None:
         """UserError for a citation that no bibliography has."""
-        known = re.findall(
-            r"^@\w+\{([^,\s]+),", "".join(b.read_text() for b in self.bibliographies), re.MULTILINE
-        )
-        cited = {f"claims.{name}.source": claim.source for name, claim in study.claims.items()}
-        cited |= {f"background: @{key}": key for key in re.findall(r"@([A-Za-z][\w:-]*)", study.background)}
-        for place, key in cited.items():
-            if key not in known:
-                where = " or ".join(str(b) for b in self.bibliographies)
-                raise UserError(f"{path}: {place}: `{key}` is not in {where}{suggestion(key, known)}")
+        for place, text in texts(definition).items():
+            for key in [text] if place.endswith(".source") else CITATION.findall(text):
+                if key not in self.sources:
+                    where = " or ".join(str(b) for b in self.bibliographies)
+                    raise UserError(
+                        f"{path}: {place}: `{key}` is not in {where}{suggestion(key, self.sources)}"
+                    )
 
     def _read(self, kind: str, name: str) -> Any:
         path = self.path(kind, name)
-        if not NAME.fullmatch(name) or name in RESERVED or name.endswith(TUNED):
-            raise UserError(
-                f"{path}: `{name}` cannot be a name here: take small letters, digits and dashes or underscores, "
-                f"but none of {', '.join(sorted(RESERVED))}, and no {TUNED} at the end"
-            )
         definition = validate(KINDS[kind], read_yaml(path), path)
-        if isinstance(definition, Study):
-            self.check_sources(definition, path)
+        self.check_sources(definition, path)
         return definition
 
 
-def read_yaml(path: Path) -> Any:
-    """Plain data from a YAML 1.2 file. UserError names file and line."""
+def texts(definition: Strict) -> dict[str, str]:
+    """What of a definition is printed, and the sources of claims, by key path."""
+    found = {"title": definition.title}
+    if isinstance(definition, Study):
+        found |= {"question": definition.question, "background": definition.background}
+        found |= {f"figures.{name}.title": figure.title for name, figure in definition.figures.items()}
+        for name, claim in definition.claims.items():
+            for key in ("statement", "published", "statistic", "source"):
+                found[f"claims.{name}.{key}"] = getattr(claim, key) or ""
+    return found
+
+
+def has_definitions(folder: Path) -> bool:
+    """Whether there is such a folder, with definitions in it."""
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = " ".join(str(getattr(error, "problem", None) or error).split("\n")[0].split())
-        raise UserError(f"{path}{where}: not valid YAML: {problem}") from None
+        return any((folder / kind).is_dir() for kind in KINDS)
+    except (OSError, ValueError):  # no folder can be called so
+        return False
+
+
+def checked_name(path: Path) -> str:
+    """The name of a definition, by its file. UserError where it cannot be one."""
+    name = path.stem
+    if not is_name(name) or name in RESERVED or name.endswith(TUNED):
+        raise UserError(
+            f"{path.parent}: {shown(path.name)}: {shown(name)} cannot be a name here: take small letters, digits and "
+            f"dashes or underscores, but none of {', '.join(sorted(RESERVED))}, and no {TUNED} at the end"
+        )
+    return name

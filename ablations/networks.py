@@ -10,9 +10,15 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ablations.schema import Positive, Sequence, Strict, shown
+from ablations.schema import PositiveAmount, Sequence, Strict, shown
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
+# Far beyond any network that was published, and not yet beyond all memory.
+Depth = Annotated[int, Field(le=10_000)]
+Layers = Annotated[int, Field(gt=0, le=10_000)]
+Channels = Annotated[int, Field(gt=0, le=100_000)]
+Stages = Field(max_length=32)  # each halves the image
+Multiplier = Annotated[float, Field(gt=0, le=100)]
 Norm = Literal["batch", "layer", "layer_pixel", "group", "instance", "none"]
 
 # Kernel sizes of the convolutions of a block's transform. A 1x1 convolution before a larger one narrows to the
@@ -70,21 +76,23 @@ class ResNet(Strict):
     """Plain and residual networks: He et al. 2015 and 2016, Wide ResNet, ResNeXt; for images of 8 to 224 pixels."""
 
     family: Literal["resnet"] = "resnet"
-    depth: int | None = None  # weighted layers of a network of equal stages, shortcuts not counted
-    blocks: Sequence(Positive) | None = None  # or blocks of each stage
+    depth: Depth | None = None  # weighted layers of a network of equal stages, shortcuts not counted
+    blocks: Annotated[Sequence(Layers), Stages] | None = None  # or blocks of each stage
     block: Literal[*BLOCKS] = "basic"
     shortcut: Literal[*SHORTCUTS] = "identity"
-    gate_bias: float = -6.0  # of the gated shortcuts (He et al. 2016, section 3.1)
+    gate_bias: Annotated[
+        float, Field(ge=-1000, le=1000)
+    ] = -6.0  # of the gated shortcuts (He et al. 2016, section 3.1)
     norm: Norm = "batch"
     norm_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1  # of batch norm's running averages
-    groups: Positive = 8  # of group norm
+    groups: Channels = 8  # of group norm
     order: Literal[*ORDERS] = "post"
-    widths: Sequence(Positive) = (16, 32, 64)  # channels of each stage, before expansion
-    stem_width: Positive | None = None  # channels of the stem; those of the first stage if not given
-    inner: Positive | None = (
+    widths: Annotated[Sequence(Channels), Stages] = (16, 32, 64)  # channels of each stage, before expansion
+    stem_width: Channels | None = None  # channels of the stem; those of the first stage if not given
+    inner: Channels | None = (
         None  # channels of a bottleneck's 3x3 convolution in the first stage; grows with widths
     )
-    cardinality: Positive = 1  # groups of a bottleneck's 3x3 convolution (ResNeXt)
+    cardinality: Channels = 1  # groups of a bottleneck's 3x3 convolution (ResNeXt)
     stem: Literal["conv3", "conv7"] = "conv3"  # conv7: 7x7 at stride 2 and 3x3 max-pooling, for large images
     stride: Literal["first", "conv3"] = (
         "first"  # where a bottleneck takes its stride: its first 1x1, or its 3x3
@@ -98,7 +106,7 @@ class ResNet(Strict):
     depth_rule: Literal["linear", "uniform"] = "linear"  # of stochastic depth: p_l = l/L p, or p
     depth_mode: Literal["batch", "sample"] = "batch"  # batch: a dropped block is skipped, and its time saved
     tied: bool = False  # the blocks of a stage that keep its shape share their weights
-    step_size: Annotated[float, Field(gt=0)] = 1.0  # factor on the transform: an Euler step
+    step_size: PositiveAmount = 1.0  # factor on the transform: an Euler step
 
     @field_validator("widths")
     @classmethod
@@ -202,12 +210,14 @@ class DenseNet(Strict):
     """Huang et al. 2017, arXiv:1608.06993: each layer sees the outputs of all before it in its dense block."""
 
     family: Literal["densenet"] = "densenet"
-    depth: int | None = None  # weighted layers of a network of three equal dense blocks
-    blocks: Sequence(Positive) | None = None  # or layers of each dense block
-    growth_rate: Positive = 12  # channels that each layer adds
+    depth: Depth | None = None  # weighted layers of a network of three equal dense blocks
+    blocks: Annotated[Sequence(Layers), Stages, Field(min_length=1)] | None = (
+        None  # or layers of each dense block
+    )
+    growth_rate: Channels = 12  # channels that each layer adds
     bottleneck: bool = False  # B: a 1x1 convolution to 4 growth_rate channels before each 3x3
     compression: Annotated[float, Field(gt=0, le=1)] = 1.0  # C: part of the channels that a transition keeps
-    stem_width: Positive | None = None  # 16, or twice the growth rate with bottlenecks, if not given
+    stem_width: Channels | None = None  # 16, or twice the growth rate with bottlenecks, if not given
     stem: Literal["conv3", "conv7"] = "conv3"
     dropout: Rate = 0.0  # after each convolution of a dense block
 
@@ -224,6 +234,11 @@ class DenseNet(Strict):
                     f"a DenseNet of three {'bottleneck ' if self.bottleneck else ''}blocks has {per_step}n + 4 layers; "
                     f"found depth {self.depth}; valid near it: {near}"
                 )
+        channels = self.stem_channels
+        for layers in self.block_layers[:-1]:
+            channels = int((channels + layers * self.growth_rate) * self.compression)
+            if not channels:
+                raise ValueError(f"compression {self.compression} leaves a transition no channels")
         return self
 
     @property
@@ -263,8 +278,8 @@ class AlexNet(Strict):
 
     family: Literal["alexnet"] = "alexnet"
     stem: Literal["conv3", "conv11"] = "conv3"  # conv11: 11x11 at stride 4, for large images
-    multiplier: Annotated[float, Field(gt=0)] = 1.0  # of the convolutions' channels
-    hidden: Sequence(Positive) = (4096, 4096)  # units of the hidden linear layers
+    multiplier: Multiplier = 1.0  # of the convolutions' channels
+    hidden: Annotated[Sequence(Channels), Stages] = (4096, 4096)  # units of the hidden linear layers
     dropout: Rate = 0.5  # of the input of each hidden layer
 
     @property
@@ -276,10 +291,18 @@ class VGG(Strict):
     """Simonyan & Zisserman 2015, arXiv:1409.1556: stages of 3x3 convolutions, a max pooling after each."""
 
     family: Literal["vgg"] = "vgg"
-    widths: Sequence(Positive) = (64, 128, 256, 512, 512)  # channels of each stage
-    convolutions: Sequence(Positive) = (2, 2, 3, 3, 3)  # of each stage; one number: so many in each
+    widths: Annotated[Sequence(Channels), Stages] = (64, 128, 256, 512, 512)  # channels of each stage
+    convolutions: Annotated[Sequence(Layers), Stages] = (
+        2,
+        2,
+        3,
+        3,
+        3,
+    )  # of each stage; one number: so many in each
     norm: Literal["batch", "none"] = "batch"
-    hidden: Sequence(Positive) = ()  # units of the hidden linear layers; (4096, 4096) in the paper
+    hidden: Annotated[
+        Sequence(Channels), Stages
+    ] = ()  # units of the hidden linear layers; (4096, 4096) in the paper
     dropout: Rate = 0.0  # after each hidden layer; without one, before the classifier
 
     @field_validator("convolutions", mode="before")
@@ -308,7 +331,7 @@ class GoogLeNet(Strict):
 
     family: Literal["googlenet"] = "googlenet"
     stem: Literal["conv3", "conv7"] = "conv3"  # conv7: 7x7 at stride 2 and two max-poolings, for large images
-    multiplier: Annotated[float, Field(gt=0)] = 1.0  # of the channels of stem and modules
+    multiplier: Multiplier = 1.0  # of the channels of stem and modules
     dropout: Rate = 0.2  # before the classifier
 
     @property
@@ -320,7 +343,7 @@ class MobileNet(Strict):
     """Howard et al. 2017, arXiv:1704.04861, table 1: depthwise-separable convolutions."""
 
     family: Literal["mobilenet"] = "mobilenet"
-    multiplier: Annotated[float, Field(gt=0)] = 1.0  # of the channels: alpha in section 3.3
+    multiplier: Multiplier = 1.0  # of the channels: alpha in section 3.3
     separable: bool = True  # else one full 3x3 convolution for each pair (table 4)
     stem_stride: Literal[1, 2] = 1  # 2: for large images
 
@@ -333,7 +356,9 @@ class Timm(Strict):
     """Any network of the timm library by its name there, untrained; timm is imported when it is built."""
 
     family: Literal["timm"] = "timm"
-    model: str  # as `timm.list_models()` has it, for example resnet18
+    model: Annotated[
+        str, Field(pattern=r"^[\w.]{1,100}$")
+    ]  # as `timm.list_models()` has it, for example resnet18
 
     @property
     def name(self) -> str:

@@ -6,9 +6,11 @@ import contextlib
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -35,16 +37,19 @@ from ablations.config import (
     parse_factor,
     read_yaml,
     set_fields,
+    with_labels,
 )
 from ablations.errors import UserError
 from ablations.networks import Network, family
-from ablations.schema import Strict, fault, suggestion
+from ablations.schema import One, Sequence, Strict, fault, names, suggestion, validate
 
 # Raised when the same model, recipe, data and seed would give other numbers than before. A changed default
 # of a model or recipe field counts as such a change: defaults are left out of the hash (see `content_id`).
 ENGINE_VERSION = 4
 # The same for the preparation of data: its splits, its noise.
 PREPARATION_VERSION = 1
+# Of a study: its arms are planned in seconds, and Snakemake plans a thousand jobs in one.
+MOST_ARMS, MOST_RUNS = 10_000, 100_000
 
 
 def content_id(content: Mapping[str, Any]) -> str:
@@ -211,7 +216,7 @@ class PlannedStudy:
         wanted = {{"first": known[0], "last": known[-1]}.get(label(value), label(value)) for value in values}
         if unknown := wanted - set(known):
             raise UserError(
-                f"factor {name} has no level `{min(unknown)}` in this suite; known: {', '.join(known)}"
+                f"factor {name} has no level `{min(unknown)}` in this suite; known: {names(known)}"
             )
         return wanted
 
@@ -289,7 +294,7 @@ class Plan:
         if name in self.unfit:
             raise UserError(self.unfit[name])
         if name not in self.studies:
-            known = ", ".join(self.studies)
+            known = names(self.studies)
             raise UserError(f"unknown study `{name}`{suggestion(name, self.studies)}; known: {known}")
         return self.studies[name]
 
@@ -303,7 +308,7 @@ class Plan:
                 f"{path}: not there yet; make it with: snakemake search --cores all --config suite={self.suite_name} "
                 f"study={name}"
             )
-        found = {tuple(arm["levels"].values()): arm["settings"] for arm in read_yaml(path)["arms"]}
+        found = {key: arm.settings for key, arm in read_best(path).items()}
         if found.keys() != planned.arms.keys():
             raise UserError(f"{path}: the arms of the study have changed since; search again")
         study = planned.study.model_copy(update={"title": f"{planned.study.title}, tuned", "diagnostics": {}})
@@ -327,7 +332,13 @@ class Plan:
         return f"ablations train {study} {levels} --seeds {seed} --suite {self.suite_name}{extra}"
 
     def reported(self, name: str) -> list[PlannedStudy]:
-        """The studies of a report: all that the suite lists for `report`, one for a study's own name."""
+        """The studies of a report: all that the suite lists for `report`, one for a study's own name. UserError where
+        the suite lists none."""
+        if name == "report" and not self.listed:
+            where = self.library.path("suites", self.suite_name)
+            raise UserError(
+                f"{where}: studies: the suite lists none for a report; list some, or name a study"
+            )
         return [self.study(study) for study in (self.listed if name == "report" else [name])]
 
     def family(self, name: str) -> list[Claim]:
@@ -337,6 +348,29 @@ class Plan:
         study = name.removesuffix(TUNED)
         studies = self.listed if name == "report" or study in self.listed else [study]
         return [claim for each in studies for claim in self.study(each).study.claims.values()]
+
+
+class Found(Strict):
+    """What a search found for an arm: its levels and the settings of its best trial, if one was finished."""
+
+    levels: dict[str, str]
+    settings: dict[str, One]
+    trial: int | None = None
+    validation_error: float | None = None
+
+
+class Outcome(Strict):
+    """What a search found for each arm of a study."""
+
+    study: str
+    suite: str
+    arms: Sequence(Found)
+
+
+def read_best(path: Path) -> dict[tuple[str, ...], Found]:
+    """What a search found for each arm, by its levels. UserError where the file is damaged."""
+    outcome = validate(Outcome, read_yaml(path, largest=math.inf), path)
+    return {tuple(arm.levels.values()): arm for arm in outcome.arms}
 
 
 def cut(arm: Arm, seeds: list[int], size: int | None, snapshots: bool) -> Iterator[Job]:
@@ -350,15 +384,15 @@ def make_plan(library: Library, suite_name: str) -> Plan:
     """The plan of a suite over every study of the library. UserError where the YAML does not fit together."""
     suite = library.suite(suite_name)
     where = library.path("suites", suite_name)
-    names = library.names("studies")
+    known = library.names("studies")
     for name in suite.studies:
-        if name not in names:
+        if name not in known:
             raise UserError(
-                f"{where}: studies.{name}: unknown study{suggestion(name, names)}; known: {', '.join(names)}"
+                f"{where}: studies.{name}: unknown study{suggestion(name, known)}; known: {names(known)}"
             )
     studies = {name: plan_study(library, suite_name, name) for name in suite.studies}
     unfit = {}
-    for name in names:
+    for name in known:
         if name not in studies:
             try:
                 studies[name] = plan_study(library, suite_name, name)
@@ -386,7 +420,20 @@ def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
         for part in ("model", "recipe")
     }
     dataset_name = (special and special.data) or suite.data
+    if dataset_name not in library.names("datasets"):
+        known = library.names("datasets")
+        key = f"studies.{name}.data" if special and special.data else "data"
+        raise UserError(
+            f"{where}: {key}: unknown data set `{dataset_name}`{suggestion(dataset_name, known)}; known: {names(known)}"
+        )
     dataset = library.dataset(dataset_name)
+    seeds = (special and special.seeds) or suite.seeds
+    combinations = math.prod(len(factor.levels) for factor in factors.values())
+    if combinations > MOST_ARMS or combinations * seeds > MOST_RUNS:
+        raise UserError(
+            f"{library.path('studies', name)} in {where}: {combinations:,} combinations of levels and {seeds:,} seeds; "
+            f"a study has at most {MOST_ARMS:,} arms and {MOST_RUNS:,} runs. Give fewer levels or seeds"
+        )
     arms = {}
     for levels in itertools.product(*(factor.levels for factor in factors.values())):
         key = tuple(level.label for level in levels)
@@ -402,10 +449,14 @@ def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
             arm = ", ".join(f"{factor} = {level}" for factor, level in zip(factors, key, strict=True))
             files = f"{library.path('studies', name)} in {where}"
             raise UserError(f"{files}: arm {arm}: {error}") from None
+        if dataset.train is not None and recipe.batch_size > dataset.train:
+            raise UserError(
+                f"{library.path('studies', name)} in {where}: recipe.batch_size {recipe.batch_size} is more than the "
+                f"{dataset.train} training images of data set {dataset_name}"
+            )
         arms[key] = Arm(model, recipe, dataset, dataset_name)
     if not arms:
         raise UserError(f"{library.path('studies', name)} in {where}: `skip` leaves no arm")
-    seeds = (special and special.seeds) or suite.seeds
     target = suite.target_error
     if special and special.target_error is not None:  # 0 is a target too
         target = special.target_error
@@ -413,6 +464,7 @@ def plan_study(library: Library, suite_name: str, name: str) -> PlannedStudy:
         search = merged(study.search, suite.search, special.search if special else SearchInSuite())
         if search:
             leave_factors_alone(search, factors)
+            check_ends(next(iter(arms.values())), search)  # the others, when the search begins
     except ValueError as error:
         raise UserError(f"{library.path('studies', name)} in {where}: {error}") from None
     return PlannedStudy(name, study, factors, arms, tuple(range(seeds)), target, search)
@@ -429,6 +481,17 @@ def merged(search: Search | None, every: SearchInSuite, special: SearchInSuite) 
     if not space:
         raise ValueError("the study has no `search`; give it a `space`")
     return settle(Search, {**given, "space": space}, "search")
+
+
+def check_ends(arm: Arm, search: Search) -> None:
+    """ValueError where the ends of a dimension do not fit the arm; what is asked only under a condition is told when a
+    trial meets it."""
+    for path, dimension in search.space.items():
+        for value in dimension.ends if not dimension.when else ():
+            try:
+                retuned(arm, {path: value})
+            except UserError as error:
+                raise ValueError(f"search.space: {error}") from None
 
 
 def retuned(arm: Arm, settings: Mapping[str, Scalar]) -> Arm:
@@ -458,8 +521,8 @@ def narrowed(study: Study, name: str, levels: Any) -> Factor:
         return parse_factor(name, levels)
     by_label = {level.label: level for level in factor.levels}
     if unknown := [label(value) for value in levels if label(value) not in by_label]:
-        raise ValueError(f"unknown level {', '.join(unknown)}; known: {', '.join(by_label)}")
-    return Factor(field=None, levels=tuple(by_label[label(value)] for value in levels))
+        raise ValueError(f"unknown level {names(unknown)}; known: {names(by_label)}")
+    return with_labels(None, [by_label[label(value)] for value in levels])
 
 
 def with_levels(fields: Mapping[str, Any], part: str, levels: tuple[Level, ...]) -> dict[str, Any]:

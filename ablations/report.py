@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -88,7 +89,7 @@ def gather(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
     datasets = " and ".join(dict.fromkeys(arm.dataset.title for p in reported for arm in p.arms.values()))
     seeds = " or ".join(dict.fromkeys(str(len(planned.seeds)) for planned in reported))
     first = reported[0]
-    levels = " ".join(f"{factor}={level}" for factor, level in first.levels(next(iter(first.arms))).items())
+    levels = shlex.join(f"{factor}={level}" for factor, level in first.levels(next(iter(first.arms))).items())
     extra = plan.library.extra
     return {
         "title": "Ablations of convolutional networks" if name == "report" else first.study.title,

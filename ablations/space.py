@@ -5,15 +5,16 @@ values of another, `momentum: {low: 0.5, high: 0.98, when: {optimiser: sgd}}`.""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ablations.schema import Sequence, Strict, shown
+from ablations.schema import OneOrSeveral, Scalar, Sequence, Strict, shown
 
 Number = int | float
-Scalar = bool | int | float | str
-Condition = dict[str, Scalar | list[Scalar]]  # values of other fields, by their paths
+Condition = dict[str, OneOrSeveral]  # values of other fields, by their paths
+MOST_STEPS = 1_000_000  # of a range
+MOST_CHOICES = 100  # each is tried with an arm before a search begins
 
 
 class Range(Strict):
@@ -43,6 +44,8 @@ class Range(Strict):
             raise ValueError("give `log` or `step`, not both")
         if self.step is not None and not 0 < self.step <= self.high - self.low:
             raise ValueError(f"`step` is above 0 and fits between `low` and `high`, found {shown(self.step)}")
+        if self.step is not None and self.high - self.low > self.step * MOST_STEPS:
+            raise ValueError(f"there are more than {MOST_STEPS:,} steps of {shown(self.step)} up to `high`")
         if self.whole and isinstance(self.step, float):
             raise ValueError(f"`step` between whole numbers is one, found {shown(self.step)}")
         if not self.has(self.high):
@@ -83,7 +86,7 @@ class Range(Strict):
 class Choice(Strict):
     """One of some values."""
 
-    choices: Sequence(Scalar)
+    choices: Annotated[Sequence(Scalar), Field(max_length=MOST_CHOICES)]
     when: Condition = {}
 
     @field_validator("choices", mode="before")

@@ -45,7 +45,7 @@ def snapshot(epoch: int) -> str:
 
 def snapshot_epochs(epochs: int) -> list[int]:
     """The epochs after which a run of so many keeps a snapshot: 1, 2, 4, ... below them."""
-    return [2**power for power in range(epochs) if 2**power < epochs]
+    return [2**power for power in range((epochs - 1).bit_length())]
 
 
 class Damaged(UserError):

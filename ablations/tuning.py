@@ -14,9 +14,9 @@ from scipy import stats
 
 from ablations import layout
 from ablations.collect import read_runs, read_table
-from ablations.config import Claim, Search, listing, read_yaml, words
+from ablations.config import Claim, Search, listing, words
 from ablations.findings import change, effect_with_interval, numeral
-from ablations.plan import TUNED, Plan, PlannedStudy
+from ablations.plan import TUNED, Found, Plan, PlannedStudy, read_best
 from ablations.space import Choice, Dimension
 from ablations.statistics import contrast, mean_interval, of_arm, resolution
 from ablations.verdicts import read_verdicts
@@ -36,9 +36,7 @@ def tuning(plan: Plan, tuned: PlannedStudy, runs: pd.DataFrame) -> dict[str, Any
     planned = plan.study(name)
     own = read_runs(plan.suite_name, planned)
     trials = read_trials(plan.suite_name, planned)
-    found = {
-        tuple(arm["levels"].values()): arm for arm in read_yaml(layout.best(plan.suite_name, name))["arms"]
-    }
+    found = read_best(layout.best(plan.suite_name, name))
     rates = sensitivity(planned, trials) if RATE in planned.search.space else None
     arms = [
         {
@@ -76,7 +74,7 @@ def arm_row(
     key: tuple[str, ...],
     own: pd.DataFrame,
     tuned: pd.DataFrame,
-    found: Mapping[str, Any],
+    found: Found,
 ) -> dict[str, Any]:
     """An arm with its own settings and tuned: test errors with their intervals, and the difference with Welch's."""
     return {
@@ -84,7 +82,7 @@ def arm_row(
         "own": of_mean(own),
         "tuned": of_mean(tuned),
         "difference": difference(tuned, own),
-        "settings": [setting(found["settings"].get(path)) for path in planned.search.space],
+        "settings": [setting(found.settings.get(path)) for path in planned.search.space],
         "means": (own[METRIC].mean(), tuned[METRIC].mean()),
     }
 

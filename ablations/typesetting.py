@@ -12,6 +12,8 @@ from ablations.errors import UserError
 from ablations.files import write_bytes, write_text
 
 LINKED = ["--metadata=link-citations:true"]
+# Tags in the texts of studies are words like others; what the template has of HTML and typst, it marks as such.
+MARKDOWN = "markdown-raw_html-raw_tex-native_divs-native_spans"
 
 
 class Typesetter:
@@ -20,8 +22,12 @@ class Typesetter:
 
     def __init__(self, folder: Path, bibliographies: Iterable[Path]):
         self.folder = folder
-        self.common = ["--from=markdown", f"--lua-filter={TEMPLATES / 'numbers.lua'}"]  # before the citations
+        self.common = [
+            f"--from={MARKDOWN}",
+            f"--lua-filter={TEMPLATES / 'numbers.lua'}",
+        ]  # before the citations
         self.common += ["--citeproc", *(f"--bibliography={path.absolute()}" for path in bibliographies)]
+        self.common += [f"--lua-filter={TEMPLATES / 'plain.lua'}"]  # of the citations too
 
     def pandoc(self, source: str, *arguments: str) -> str:
         """What pandoc makes of Markdown."""
@@ -30,13 +36,15 @@ class Typesetter:
         command = [pypandoc.get_pandoc_path(), *self.common, *arguments]
         done = subprocess.run(command, input=source, cwd=self.folder, capture_output=True, text=True)
         if done.returncode:
-            raise UserError(f"pandoc could not set the report: {done.stderr.strip()}")
+            said = done.stderr.partition("stack traceback:")[0]
+            raise UserError(f"pandoc could not set the report: {' '.join(said.split())}")
         return done.stdout
 
     def markdown(self, source: str, name: str, title: str, subtitle: str) -> None:
         """GitHub's Markdown: citations resolved, formulas between dollars."""
         form = ["--to=gfm+tex_math_dollars-raw_html", "--wrap=none", "--shift-heading-level-by=1"]
-        write_text(self.folder / name, f"# {title}\n\n{subtitle}\n\n{self.pandoc(source, *form)}")
+        head = f"# {title}\n\n{subtitle}".replace("<", "\\<")  # no tags here either
+        write_text(self.folder / name, f"{head}\n\n{self.pandoc(source, *form)}")
 
     def html(self, source: str, name: str) -> None:
         """One file that works offline: figures, style, script and formulas (MathML) inside."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from ablations.errors import UserError
 from ablations.models.classics import alexnet, lenet, mobilenet
 from ablations.models.densenet import densenet
 from ablations.models.external import external
@@ -31,5 +32,10 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 
 def build(model: Network, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """A network that maps images [n, *shape] to logits [n, classes], freshly initialised from torch's global
-    random state. `shape` is channels, height, width."""
-    return BUILDERS[model.family](model, shape, classes)
+    random state. `shape` is channels, height, width. UserError where memory does not suffice for it."""
+    try:
+        return BUILDERS[model.family](model, shape, classes)
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        raise UserError(f"{model.name}: its weights do not fit into memory; give it fewer channels") from None

@@ -45,8 +45,9 @@ def pre_activated(channels_in: int, channels_out: int, kernel: int) -> list[nn.M
 
 def densenet(model: DenseNet, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """Stem, dense blocks with transitions between them (1x1 convolution to `compression` times the channels,
-    2x2 average pooling), norm, ReLU, global average pooling, linear classifier."""
-    channels = model.stem_channels
+    2x2 average pooling), norm, ReLU, global average pooling, linear classifier. A pooling that would leave no pixel
+    is left out."""
+    channels, size = model.stem_channels, min(shape[1:])
     layers: list[nn.Module]
     if model.stem == "conv7":
         layers = [
@@ -55,13 +56,14 @@ def densenet(model: DenseNet, shape: tuple[int, int, int], classes: int) -> nn.S
             nn.ReLU(),
             nn.MaxPool2d(3, stride=2, padding=1),
         ]
+        size = -(-size // 4)
     else:
         layers = [nn.Conv2d(shape[0], channels, 3, padding=1, bias=False)]
     for number, count in enumerate(model.block_layers):
         if number > 0:
             kept = int(channels * model.compression)
-            layers += [*pre_activated(channels, kept, 1), nn.AvgPool2d(2)]
-            channels = kept
+            layers += [*pre_activated(channels, kept, 1), *([nn.AvgPool2d(2)] if size > 1 else [])]
+            channels, size = kept, max(1, size // 2)
         for _ in range(count):
             layers.append(DenseLayer(model, channels))
             channels += model.growth_rate

@@ -10,22 +10,18 @@ from snakemake.exceptions import WorkflowError
 from ablations import gpus
 from ablations.config import Library
 from ablations.errors import UserError
+from ablations.options import read_options
 from ablations.owner import occupy
 from ablations.plan import TUNED, content_id, make_plan
+from ablations.schema import names, suggestion
 from ablations.search.address import ADDRESS, without_password
 
-suite = config.setdefault("suite", "digits")  # captions tell it too
-extra = config.get("extra", os.environ.get("ABLATIONS_EXTRA")) or None
-form = config.get("format", "course")
-if form not in ("course", "paper"):
-    raise WorkflowError(f"--config format: found {form}; give course or paper")
-
-# Of a database that several machines share; its password stays in the environment, as all of the address may.
-database = config.get("storage", "")
-
 try:
+    options = read_options(config)
+    suite = config["suite"] = options.suite  # captions tell it too
+    extra = options.extra or os.environ.get("ABLATIONS_EXTRA") or None
     plan = make_plan(Library(extra), suite)
-    without_password(database, "--config storage")
+    without_password(options.storage, "--config storage")
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -45,10 +41,10 @@ jobs_environment = {
     ),
     "PYTHONPATH": str(Path(workflow.basedir)),
     "ABLATIONS_EXTRA": str(extra or ""),
-    "ABLATIONS_RUNS_PER_GPU": str(config.get("runs_per_gpu", 1)),
-    "ABLATIONS_GPU_WAIT": str(config.get("gpu_wait", 24)),
-    "ABLATIONS_AT_ONCE": str(config.get("at_once", "")),
-    **({ADDRESS: database} if database else {}),
+    "ABLATIONS_RUNS_PER_GPU": str(options.runs_per_gpu),
+    "ABLATIONS_GPU_WAIT": str(options.gpu_wait),
+    "ABLATIONS_AT_ONCE": str(options.at_once or ""),
+    **({ADDRESS: options.storage} if options.storage else {}),
 }
 os.environ.update(jobs_environment)
 
@@ -57,7 +53,7 @@ os.environ.update(jobs_environment)
 searchable = [name for name, planned in plan.studies.items() if planned.search]
 tuned = [f"{name}{TUNED}" for name in searchable]
 # Workers that share the trials of a search: one for each core, where their number is given.
-workers = int(config.get("workers", workflow.resource_settings.cores or 1))
+workers = options.workers or workflow.resource_settings.cores or 1
 
 
 wildcard_constraints:
@@ -80,10 +76,8 @@ def category_of_report(wildcards):
     return "Report" if wildcards.name == "report" else f"Study {wildcards.name}"
 
 
-# One author or several, from the command line (`--config author="A. Student"`) or a configuration file.
-def authors_as_options(authors):
-    named = authors if isinstance(authors, list) else [authors]
-    return " ".join(f"--author {shlex.quote(str(name))}" for name in named)
+def authors_as_options():
+    return " ".join(f"--author {shlex.quote(name)}" for name in options.author)
 
 
 def reason_against(study):
@@ -91,6 +85,14 @@ def reason_against(study):
         raise WorkflowError(plan.unfit[study])
 
     return reason
+
+
+# A suite that lists no studies says so when its report is asked for.
+def report_of_nothing(wildcards):
+    try:
+        return plan.reported("report")
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 # A study by its name, tuned or not: the arms of a tuned one are those of the study, with other settings.
@@ -103,15 +105,12 @@ def reported(name):
 
 
 def studies_to_search():
-    asked = config.get("study")
-    if asked is None:
-        return [name for name in plan.listed if name in searchable]
-    for name in asked if isinstance(asked, list) else [asked]:
+    for name in options.study:
         if name not in searchable:
             raise WorkflowError(
-                f"--config study: found {name}; these have a search: {', '.join(searchable)}"
+                f"--config: study: found {name}{suggestion(name, searchable)}; these have a search: {names(searchable)}"
             )
-    return asked if isinstance(asked, list) else [asked]
+    return options.study or [name for name in plan.listed if name in searchable]
 
 
 # What a search has found, for the steps of a tuned study.
@@ -350,7 +349,16 @@ def write_partial_reports(logs):
     if any("on user request" in Path(log).read_text() for log in logs):
         return
     for name in asked_reports():
-        command = ["report", name, "--suite", suite, "--partial", "--format", form]
+        command = [
+            "report",
+            name,
+            "--suite",
+            suite,
+            "--partial",
+            "--format",
+            options.format,
+        ]
+        command += [word for author in options.author for word in ("--author", author)]
         subprocess.run([sys.executable, "-m", "ablations", *command], check=False)
 
 

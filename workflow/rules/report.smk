@@ -84,6 +84,7 @@ rule report:
         style=workflow.source_path("../../report/style.css"),
         script=workflow.source_path("../../report/report.js"),
         numbers=workflow.source_path("../../report/numbers.lua"),
+        plain=workflow.source_path("../../report/plain.lua"),
         paper=workflow.source_path("../../report/paper.typ"),
         references=workflow.source_path("../../report/references.bib"),
     output:
@@ -109,8 +110,8 @@ rule report:
         "../envs/ablations.yaml"
     params:
         text=text,
-        form=form,
-        authors=authors_as_options(config.get("author", [])),
+        form=options.format,
+        authors=authors_as_options(),
         code=code(
             "report.py",
             "captions.py",
