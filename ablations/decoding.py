@@ -21,6 +21,7 @@ import numpy as np
 
 from ablations.config import Dataset
 from ablations.errors import UserError
+from ablations.files import told
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -114,7 +115,7 @@ def decode(content: bytes | None, name: str, size: int | None, treated: Counter[
         except UnidentifiedImageError:
             raise Undecodable(f"none of {', '.join(FORMATS)}") from None
         except Exception as error:  # Pillow answers damage with nearly every kind of exception
-            raise Undecodable(str(error) or type(error).__name__) from None
+            raise Undecodable(told(str(error) or type(error).__name__)) from None
     treated.update(treatment)
     return pixels
 
