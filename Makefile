@@ -1,6 +1,7 @@
 # make        install, train the suite `digits`, write its report, print the verdicts
 # make setup  only install
 # make test   install, then linters and tests
+# make soak   mutated files, kills and many runs, counted; takes an hour
 # make lock   renew requirements.lock after a change of pyproject.toml
 
 SUITE ?= digits
@@ -10,7 +11,7 @@ PYTHON ?= python3
 # Commands below find the environment's programs as in an activated shell.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: report setup test lint lock clean
+.PHONY: report setup test lint soak lock clean
 
 report: setup
 	@snakemake --cores $(CORES) --resources gpu=$$(python -c 'from ablations import gpus; print(gpus.visible())') --config suite=$(SUITE) --quiet host reason
@@ -34,6 +35,9 @@ lint: setup
 
 test: lint
 	pytest --numprocesses 2 --dist loadfile
+
+soak: setup
+	python tests/soak.py
 
 lock: setup
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-annotate --upgrade pyproject.toml --output-file requirements.lock

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import TINY, examples, snakemake, write
+from conftest import TINY, examples, snakemake, tally, write
 from hypothesis import given
 from hypothesis import strategies as st
 from stores import contents, made_up, plan_of
@@ -174,6 +174,7 @@ def four_runs(tmp_path_factory):
 def test_whatever_bytes_are_changed_it_is_imported_clean_or_refused(
     four_runs, tmp_path_factory, changes, inside, here
 ):
+    tally("archives mutated")
     archive, runs = four_runs
     results = tmp_path_factory.mktemp("machine") / "results"
     with pytest.MonkeyPatch.context() as patch:
