@@ -178,7 +178,7 @@ def headline_caption(plan: Plan, verdicts: pd.DataFrame) -> str:
     if not all(in_percent(claim.metric) for claim in claims):
         notes.append("those printed with % are relative to the other arm's mean")
     if any(claim.kind == "crossover" for claim in claims):
-        notes.append("a crossover has a mark for each of its two differences")
+        notes.append("a crossover has a mark and an interval for each of its two differences")
     return (
         f"Of {len(verdicts)} claims {told}. Differences of means in percentage points with 95 % intervals, not adjusted "
         f"for the number of claims, turned so that the claimed direction is to the right; {'; '.join(notes)}."

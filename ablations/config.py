@@ -309,14 +309,17 @@ class Claim(Strict):
     """A statement about arms. `arm` and `than` give a level of every factor, or a list of levels whose arms are taken
     together; `first` and `last` are those of the suite.
 
-    `greater`, `less`: the metric of `arm` is above, below that of `than` by `margin` or more.
-    `not_greater`: it is not above it by so much.
-    `equivalent`: it is neither above nor below it by so much.
+    `greater`, `less`: the metric of `arm` is above, below that of `than`, and the difference matters.
     `fails`: the arm does not train: its metric is above `threshold`; a diverged run counts as guessing.
-    `trend`: over the levels of `factor` in their order the metric `rises` or `falls` by `margin` or more, the other
-    factors at the levels of `arm`.
-    `crossover`: at the first of the two levels `at` of `factor` the metric of `arm` is above that of `than` by
-    `margin` or more, at the second below it by as much; `arm` and `than` give levels of the other factors."""
+    `trend`: over the levels of `factor` in their order the metric `rises` or `falls`, by the straight line over them,
+    the other factors at the levels of `arm`.
+    `crossover`: at the first of the two levels `at` of `factor` the metric of `arm` is above that of `than`, at the
+    second below it; `arm` and `than` give levels of the other factors.
+    `not_greater`: the metric of `arm` is not above that of `than` by `margin` or more.
+    `equivalent`: it is neither above nor below it by so much.
+
+    Those that state a difference are supported where one of 0 or less is rejected and the one seen reaches `margin`
+    (whether the true one does is not tested), and refuted where one of `margin` or more is rejected."""
 
     statement: Line
     kind: Literal[*KINDS_OF_CLAIM]

@@ -15,6 +15,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullForm
 from ablations import layout
 from ablations.collect import read_runs, read_table, write_table
 from ablations.config import METRICS, Figure, words
+from ablations.contrasts import mean_interval
 from ablations.diagnostic_figures import draw_diagnostic
 from ablations.figure_data import costs, curves, factors_of, is_listed, labels
 from ablations.mechanisms import drawable, read_diagnostic
@@ -32,7 +33,6 @@ from ablations.plotting import (
     panels,
     points,
 )
-from ablations.statistics import mean_interval
 from ablations.tuning import read_trials
 from ablations.tuning_figures import draw_search
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from ablations.config import Claim, Levels, listed, listing, named, words
+from ablations.contrasts import ALPHA, MOST_SEEDS
 from ablations.plan import Plan, PlannedStudy
-from ablations.statistics import MOST_SEEDS, NONE, SMALL, family, listed_arms, missing
+from ablations.statistics import NONE, SMALL, family, listed_arms, missing
+
+PAIRED = 0.5  # the correlation over seeds from which pairing would narrow intervals, at the level of a report
 
 
 def sentence(planned: PlannedStudy, claim: Claim, row: Mapping[str, Any]) -> str:
@@ -29,8 +34,8 @@ def compared(planned: PlannedStudy, claim: Claim, row: Mapping[str, Any]) -> str
     """The numbers that a claim compares, with its effect, up to where its test follows."""
     if claim.kind == "crossover":
         first, second = (
-            f"{change(claim.metric, row[column])} at {in_words(planned, {claim.factor: level})}"
-            for column, level in zip(("effect_first", "effect_second"), claim.at, strict=True)
+            f"{one_effect(claim, row, place)} at {in_words(planned, {claim.factor: level})}"
+            for place, level in zip(("_first", "_second"), claim.at, strict=True)
         )
         arm, than = told_apart(planned, claim)
         return f"{arm} minus {than} is {first} and {second} ("
@@ -39,10 +44,22 @@ def compared(planned: PlannedStudy, claim: Claim, row: Mapping[str, Any]) -> str
     if claim.kind == "trend":
         levels = [planned.levels(key)[claim.factor] for key in planned.select(claim.arm)]
         first, last = (in_words(planned, {claim.factor: level}) for level in (levels[0], levels[-1]))
-        return f"{than} at {first} and {arm} at {last} (change along the straight line over the levels {effect}, "
+        shape = not_monotone(claim, row["means"])
+        return f"{than} at {first} and {arm} at {last}{shape} (change along the straight line over the levels {effect}, "
     of_arm, of_than = (f" ({side})" if side else "" for side in told_apart(planned, claim))
     threshold = "a threshold of " if claim.kind == "fails" else ""
     return f"{arm}{of_arm} against {threshold}{than}{of_than} (difference {effect}, "
+
+
+def not_monotone(claim: Claim, means: str) -> str:
+    """That the means of a trend's levels do not all go its way, where so: the line over them may, and is tested."""
+    numbers = [float(mean) for mean in means.split()]
+    steps = [after - before for before, after in pairwise(numbers)]
+    if all(step < 0 if claim.direction == "falls" else step > 0 for step in steps):
+        return ""
+    told = listing([numeral(claim.metric, mean) for mean in numbers])
+    verb = claim.direction.removesuffix("s")
+    return f"; the means do not {verb} throughout: {told} {named(claim.metric)[1]}".rstrip()
 
 
 def told_apart(planned: PlannedStudy, claim: Claim) -> list[str]:
@@ -84,11 +101,41 @@ def tested(claim: Claim, row: Mapping[str, Any]) -> str:
     """How a claim was tested, with what came out."""
     if row["method"] == "exact":
         return "the same for every seed"
-    together = row["correlation"]
     return (
         f"{row['method']}: p {p_in_words(row['p'])} against {hypothesis(claim, row['against'])}, adjusted p "
-        f"{p_in_words(row['p_adjusted'])}, n = {numbers_of_runs(row, ' and ')}"
-        + ("" if math.isnan(together) else f", correlation over seeds {with_minus(f'{together:.2f}')}")
+        f"{p_in_words(row['p_adjusted'])}{resampled(claim, row)}, n = {numbers_of_runs(row, ' and ')}{together(row)}"
+    )
+
+
+def resampled(claim: Claim, row: Mapping[str, Any]) -> str:
+    """What the permutation test and the bootstrap say, where there are seeds enough; of a crossover the first only."""
+    if math.isnan(row["p_permuted"]):
+        return ""
+    told = f", permutation test p {p_in_words(row['p_permuted'])}"
+    if claim.kind == "crossover" or math.isnan(row["bca_low"]):
+        return told
+    return f"{told}, BCa interval {limits(claim, row['bca_low'], row['bca_high'])}"
+
+
+def together(row: Mapping[str, Any]) -> str:
+    """The correlation of a claim's two arms over seeds; where clearly negative, with what that does."""
+    r, seeds = row["correlation"], min(row["n_arm"], row["n_than"])
+    if math.isnan(r):
+        return ""
+    told = f", correlation over seeds {with_minus(f'{r:.2f}')}"
+    clear = stats.t.sf(-r * math.sqrt((seeds - 2) / max(1 - r**2, 1e-12)), seeds - 2) < ALPHA
+    return f"{told}, clearly negative: the interval is too narrow" if clear else told
+
+
+def correlations(verdicts: pd.DataFrame) -> str:
+    """How the arms of a report's claims correlate over seeds, counted, in a sentence."""
+    found = verdicts["correlation"].dropna()
+    if found.empty:
+        return "None of the claims here compares two arms over three seeds or more."
+    claims = "claim here that compares" if len(found) == 1 else "claims here that compare"
+    return (
+        f"Of the {len(found)} {claims} two arms it is above {PAIRED:g} for {(found > PAIRED).sum()} and negative for "
+        f"{(found < 0).sum()}, from {with_minus(f'{found.min():.2f}')} to {with_minus(f'{found.max():.2f}')}."
     )
 
 
@@ -121,36 +168,49 @@ def adjusted_over(plan: Plan, name: str) -> str:
 
 
 def undecided(claim: Claim, row: Mapping[str, Any]) -> str:
-    """What could have been found, and how many seeds would settle an inconclusive claim; empty for others."""
+    """What could have been found, and how many seeds would settle an inconclusive claim, and where diverged runs make it
+    so, that; empty for others."""
     if row["verdict"] != "inconclusive":
         return ""
+    reason = row["reason"] if isinstance(row["reason"], str) else ""
+    told = f" {reason.capitalize()}: a verdict has to hold either way." if reason else ""
+    if math.isnan(row["detectable"]):
+        return told
     enough = f"more than {MOST_SEEDS:,}" if math.isnan(row["seeds_needed"]) else f"{row['seeds_needed']:.0f}"
     settle = f"{enough} seeds an arm would settle it if it is as large as seen."
+    least = change(claim.metric, row["detectable"], sign="")
+    start = "Read the less clear way," if reason else "At the level of this report"
     if claim.of_absence:
         return (
-            f" At the level of this report the difference cannot be told from the smallest that matters: one of "
-            f"{change(claim.metric, row['detectable'], sign='')} more or less than that would have been, with "
-            f"probability 80 %, and {settle}"
+            f"{told} {start} the difference cannot be told from the smallest that matters: one of {least} more or less "
+            f"than that would have been, with probability 80 %, and {settle}"
         )
     subject = "the less clear of the two differences" if claim.kind == "crossover" else "the difference"
     return (
-        f" At the level of this report {subject} does not stand out from the spread between seeds: one of "
-        f"{change(claim.metric, row['detectable'], sign='')} would have been found with probability 80 %, and {settle}"
+        f"{told} {start} {subject} does not stand out from the spread between seeds: one of {least} would have been "
+        f"found with probability 80 %, and {settle}"
     )
 
 
 def divergence(claim: Claim, row: Mapping[str, Any]) -> str:
-    """How many runs of a claim diverged, what they count as, and whether that makes its test less sure: in the
-    simulations of tests/benchmarks/coverage.py it does where a run diverges now and then. Empty where none did."""
-    count = row["diverged"]
+    """How many runs of a claim diverged and what they count as; where others of their arm trained, with the effect
+    without them. Empty where none did."""
+    count, apart = row["diverged"], row["partly_diverged"]
     if not count or row["method"] == "exact":
         return ""
     guessing = claim.metric.endswith(("_error", "_loss"))
     how = "as guessing" if guessing else "with what was measured of them"
     told = f" {count} of the {row['runs']} runs diverged and count{'s' if count == 1 else ''} {how}"
-    if row["partly_diverged"]:
-        told += "; since others of the same arm did not, interval and verdict are less sure than p tells"
-    return f"{told}."
+    if not apart:
+        return f"{told}."
+    them = (
+        "it" if count == 1 else "them" if count == apart else f"the {apart} in arms of which others trained"
+    )
+    if math.isnan(row["effect_trained"]):
+        return f"{told}; without {them}, an arm has fewer than 2 runs, too few for a verdict."
+    if claim.kind == "crossover":
+        return f"{told}; the verdict has to hold without {them} as well."
+    return f"{told}; without {them} the difference is {one_effect(claim, row, '_trained')}, and the verdict has to hold either way."
 
 
 def numbers_of_runs(row: Mapping[str, Any], between: str) -> str:
@@ -187,12 +247,20 @@ def effect_with_interval(claim: Claim, row: Mapping[str, Any]) -> str:
     if row["verdict"] == "not tested":
         return "–"
     if claim.kind == "crossover":
-        return " and ".join(change(claim.metric, row[column]) for column in ("effect_first", "effect_second"))
-    effect = change(claim.metric, row["effect"])
-    if row["method"] == "exact":
-        return effect
-    low, high = (numeral(claim.metric, row[bound], "+") for bound in ("low", "high"))
-    return f"{effect} [{low}, {high}]"
+        return " and ".join(one_effect(claim, row, place) for place in ("_first", "_second"))
+    return one_effect(claim, row)
+
+
+def one_effect(claim: Claim, row: Mapping[str, Any], place: str = "") -> str:
+    """One of a verdict's effects with its 95 % interval; numbers that seeds do not change have none."""
+    effect = change(claim.metric, row[f"effect{place}"])
+    exact = row["method"] == "exact"
+    return effect if exact else f"{effect} {limits(claim, row[f'low{place}'], row[f'high{place}'])}"
+
+
+def limits(claim: Claim, low: float, high: float) -> str:
+    """An interval as printed."""
+    return f"[{numeral(claim.metric, low, '+')}, {numeral(claim.metric, high, '+')}]"
 
 
 def smallest(claim: Claim) -> str:

@@ -25,6 +25,7 @@ VERDICTS = {
 }
 LETTERS = 36  # of a name, in a line
 ROW = 0.2  # inches that a line of text takes
+APART = 0.08  # inches between the two effects of a crossover
 
 
 def draw_headline(plan: Plan, verdicts: pd.DataFrame, path: Path) -> None:
@@ -43,17 +44,22 @@ def draw_headline(plan: Plan, verdicts: pd.DataFrame, path: Path) -> None:
 def in_claimed_direction(plan: Plan, verdicts: pd.DataFrame) -> pd.DataFrame:
     """Effect, interval and margin of each claim in percentage points, what is claimed upwards; for metrics in other
     units in percent of the other side's mean. A crossover has two effects, one at each of its levels, both of which it
-    takes, and no interval."""
+    takes, each with its interval."""
     rows = []
     for row in verdicts.to_dict("records"):
         claim = plan.study(row["study"]).study.claims[row["claim"]]
         unit, size = ("pp", 1.0) if in_percent(claim.metric) else ("%", 100 / np.abs(row["mean_than"] or nan))
         if claim.kind == "crossover":
-            effect, second, low, high = row["effect_first"], -row["effect_second"], nan, nan
+            effect, low, high = (row[f"{number}_first"] for number in ("effect", "low", "high"))
+            second, second_high, second_low = (
+                -row[f"{number}_second"] for number in ("effect", "low", "high")
+            )
         else:
-            effect, second = sign(claim) * row["effect"], nan
+            effect, second, second_low, second_high = sign(claim) * row["effect"], nan, nan, nan
             low, high = sorted(sign(claim) * row[bound] for bound in ("low", "high"))
-        sizes = {"effect": effect, "second": second, "low": low, "high": high, "margin": claim.margin}
+        sizes = {"effect": effect, "low": low, "high": high, "margin": claim.margin} | {
+            "second": second, "second_low": second_low, "second_high": second_high,
+        }  # fmt: skip
         rows.append(
             {key: row[key] for key in ("study", "claim", "verdict")}
             | {key: size * number for key, number in sizes.items()}
@@ -88,7 +94,7 @@ def draw_verdicts(plan: Plan, table: pd.DataFrame) -> None:
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
     ax.spines["left"].set_visible(False)
-    ends = 1.4 * table[["low", "high", "effect", "second"]].fillna(0)
+    ends = 1.4 * table[["low", "high", "effect", "second", "second_low", "second_high"]].fillna(0)
     left, right = min(-2.0, ends.to_numpy().min()), max(2.0, ends.to_numpy().max())
     ax.set(xlim=(left, right), ylim=(place, 0))
     decades = [10**power for power in range(4)]
@@ -110,14 +116,19 @@ def draw_title(ax: Axes, place: float, title: str) -> None:
 
 
 def draw_claim(ax: Axes, place: float, row: dict) -> None:
-    """The effect of a claim, its interval, and the differences that are too small to matter."""
+    """The effect of a claim, its interval, and the differences that are too small to matter; of a crossover both
+    effects, the second below the first."""
     ax.barh(place, 2 * row["margin"], left=-row["margin"], height=0.13, color="#d0d7de", zorder=1)
     told = row["verdict"]
     if told in VERDICTS:
         look = VERDICTS[told]
-        effects = [row[key] for key in ("effect", "second") if row[key] == row[key]]
-        ax.plot([row["low"], row["high"]], [place, place], color=look["color"], linewidth=1.3)
-        ax.plot(effects, [place] * len(effects), linestyle=":", markersize=5, **look)
+        shown = [("effect", "low", "high"), ("second", "second_low", "second_high")]
+        shown = [[row[key] for key in keys] for keys in shown if row[keys[0]] == row[keys[0]]]
+        effects = [effect for effect, *_ in shown]
+        for number, (effect, low, high) in enumerate(shown):
+            at = place + APART * (number - (len(shown) - 1) / 2)
+            ax.plot([low, high], [at, at], color=look["color"], linewidth=1.3)
+            ax.plot(effect, at, markersize=5, **look)
         unit = " %" if row["unit"] == "%" else ""
         told = ", ".join(f"{effect:+z.1f}{unit}" for effect in effects).replace("-", "−")
     at_right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}

@@ -18,9 +18,10 @@ from matplotlib.text import Annotation
 from scipy.optimize import isotonic_regression
 
 from ablations.config import METRICS, label, words
+from ablations.contrasts import mean_interval
 from ablations.figure_data import is_number, labels
 from ablations.plan import PlannedStudy
-from ablations.statistics import mean_interval, resolution
+from ablations.statistics import resolution
 
 # Okabe & Ito's colours, distinct for colour-blind readers.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

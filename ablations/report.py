@@ -16,10 +16,12 @@ from ablations import layout, mechanism_findings
 from ablations.captions import caption, headline_caption
 from ablations.collect import read_runs, read_table, write_table
 from ablations.config import TEMPLATES, listing, words
+from ablations.contrasts import binomial_interval, mean_interval
 from ablations.errors import UserError
 from ablations.failures import failures
 from ablations.findings import (
     adjusted_over,
+    correlations,
     effect_with_interval,
     mark,
     missing_runs,
@@ -34,8 +36,6 @@ from ablations.methods import environments, methods, threats
 from ablations.opening import opening
 from ablations.plan import TUNED, Plan, PlannedStudy
 from ablations.statistics import (
-    binomial_interval,
-    mean_interval,
     of_arm,
     resolution,
     sum_of_weights,
@@ -104,6 +104,7 @@ def gather(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
         "targets": any(planned.target_error is not None for planned in reported),
         "threats": threats(reported, runs, adjusted_over(plan, name)),
         "adjusted_over": adjusted_over(plan, name),
+        "correlations": correlations(table),
         "environments": environments(runs),
         "repeat_all": train_all(plan, name),
         "repeat_one": f"ablations train {first.name} {levels} --seeds 0 --suite {plan.suite_name}"
@@ -287,7 +288,9 @@ def arm_row(key: tuple[str, ...], runs: pd.DataFrame) -> dict[str, Any]:
         return {
             "levels": key,
             "n": 0,
-            **dict.fromkeys(("macs", "parameters", "train_error", "test_error", "seconds_to_target"), "–"),
+            **dict.fromkeys(
+                ("macs", "parameters", "train_error", "test_error", "on_others", "seconds_to_target"), "–"
+            ),
             "runs": [],
         }
     first, diverged = runs.iloc[0], int((runs["status"] == "diverged").sum())
@@ -299,6 +302,7 @@ def arm_row(key: tuple[str, ...], runs: pd.DataFrame) -> dict[str, Any]:
         "parameters": magnitude(first["parameters"]),
         "train_error": interval(runs, "train_error") + mark,
         "test_error": interval(runs, "test_error") + mark,
+        "on_others": on_others(runs),
         "seconds_to_target": seconds_to_target(runs),
         "runs": [run_cells(run) for run in runs.to_dict("records")],
     }
@@ -310,16 +314,20 @@ def run_cells(run: Mapping[str, Any]) -> tuple[str, ...]:
     return (str(run["seed"]), run["run"], run["status"], *numbers, run["device"])
 
 
+def on_others(runs: pd.DataFrame) -> str:
+    """How far the mean test error of an arm's runs holds for other images: its interval as that of one run."""
+    low, high = binomial_interval(runs["test_error"].mean(), int(runs["test_images"].iloc[0]))
+    return f"[{low:.1f}, {high:.1f}]"
+
+
 def error_on_others(runs: pd.DataFrame) -> str:
-    """How far the middle one of the runs' test errors holds for other images, in a sentence; empty without runs."""
+    """What the column of `on_others` is, in a sentence; empty without runs."""
     if runs.empty:
         return ""
-    error, images = runs["test_error"].median(), int(runs["test_images"].iloc[0])
-    low, high = binomial_interval(error, images)
     return (
-        f"Apart from the spread of seeds, the median test error, {error:.2f} % of these {images:,} images, stands for "
-        f"[{low:.2f}, {high:.2f}] on others like them (95 %, binomial); differences of arms vary less with it, since all "
-        "arms are tested on the same images."
+        f"Apart from the spread of seeds, *on others* tells what an arm's mean test error stands for on images other than "
+        f"these {int(runs['test_images'].iloc[0]):,}, drawn alike (95 %, binomial); differences of arms vary less with "
+        "them, since all arms are tested on the same ones."
     )
 
 

@@ -3,7 +3,10 @@
 Every claim asks for a contrast, a weighted sum of arms' means: two arms, two groups of arms, a straight line over the
 levels of a factor, a difference of differences. Welch's standard error and Satterthwaite's degrees of freedom serve
 all of them, at any number of seeds: tests/benchmarks/coverage.py shows why neither moderated variances nor the bootstrap,
-permutations or pairs of seeds take their place.
+permutations or pairs of seeds take their place; permutations and the bootstrap are told beside it.
+
+Runs that diverge count with the error of guessing. Where others of their arm trained, one such number decides over mean
+and spread: a verdict then has to hold without the diverged runs as well.
 """
 
 from __future__ import annotations
@@ -11,18 +14,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
 
 from ablations.config import Claim, Levels, Scalar, label, listed, listing, named, words
+from ablations.contrasts import (
+    ALPHA,
+    Contrast,
+    binomial_interval,
+    contrast,
+    detectable,
+    linear_weights,
+    seeds_needed,
+)
 from ablations.errors import UserError
 from ablations.plan import Plan, PlannedStudy
-
-ALPHA = 0.05
-POWER = 0.8
-MOST_SEEDS = 1000  # an arm, beyond which no number is told
+from ablations.resampling import FEWEST, Permuted, bca_interval
 
 # How claims of each kind are supported, and how refuted.
 METHODS = {
@@ -54,18 +63,26 @@ Key = tuple[str, ...]  # of an arm: a level of each factor
 class Verdict:
     """On a claim, in the metric's unit, percentage points for errors. `effect` with its 95 % interval [low, high] is
     mean(arm) - mean(than); of `fails`, mean(arm) - threshold; of a trend, the change along the straight line from
-    the first to the last level; of a crossover, the difference of the differences `effect_first` and `effect_second`.
+    the first to the last level, `means` being those of its levels in their order; of a crossover, the difference of
+    the differences `effect_first` and `effect_second`, each with an interval of its own.
+
     `p_for` and `p_against` are two-sided, of the tests that would support and refute the claim; `p` is the one of
     them that decided, of an inconclusive claim the one that its effect points to, `against` the hypothesis that it
-    is against, `method` its test, and `p_adjusted` the same adjusted over the claims of the suite. `verdict` is
-    supported, refuted, inconclusive, or not tested for the `reason` given. `n_arm` and `n_than` are the runs of its two
-    sides, of a crossover at the level that has fewer. Of all its arms, `runs` of the `planned` runs are there;
-    `diverged` of them diverged, `partly_diverged` in arms of which other runs did not. `correlation` is that of the
-    two arms over their seeds. Of an inconclusive claim, `detectable` is the distance of a true effect from the bound
-    of its test, 0 or the margin, that is found with probability 0.8 at the strictest level, 0.05 over the number of
-    claims adjusted for, and `seeds_needed` the seeds an arm that would settle the claim with that probability if the
-    effect is as large as seen; NaN where that takes more than 1,000. A claim on numbers that seeds do not change is
-    settled by comparing them: its `method` is exact, its interval the effect, p 0 and in no adjustment."""
+    is against, `method` its test, and `p_adjusted` the same adjusted over the claims of the suite. From 6 runs of each
+    arm on, `p_permuted` is that of the permutation test against the same hypothesis, and [bca_low, bca_high] the
+    bootstrap interval of the effect; both decide nothing.
+
+    `verdict` is supported, refuted, inconclusive, or not tested, for the `reason` given; an inconclusive one has a
+    reason where diverged runs make it so. `n_arm` and `n_than` are the runs of its two sides, of a crossover at the
+    level that has fewer. Of all its arms, `runs` of the `planned` runs are there; `diverged` of them diverged,
+    `partly_diverged` in arms of which other runs trained, and `effect_trained` is the effect without these, with its
+    interval. `correlation` is that of the two arms over their seeds.
+
+    Of an inconclusive claim, `detectable` is the distance of a true effect from the bound of its test, 0 or the
+    margin, that is found with probability 0.8 at the strictest level, 0.05 over the number of claims adjusted for,
+    and `seeds_needed` the seeds an arm that would settle the claim with that probability if the effect is as large as
+    seen; NaN where that takes more than 1,000. A claim on numbers that seeds do not change is settled by comparing
+    them: its `method` is exact, its interval the effect, p 0 and in no adjustment."""
 
     study: str
     claim: str
@@ -83,111 +100,27 @@ class Verdict:
     effect: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    means: str = ""
     effect_first: float = math.nan
+    low_first: float = math.nan
+    high_first: float = math.nan
     effect_second: float = math.nan
+    low_second: float = math.nan
+    high_second: float = math.nan
+    effect_trained: float = math.nan
+    low_trained: float = math.nan
+    high_trained: float = math.nan
     p_for: float = math.nan
     p_against: float = math.nan
     p: float = math.nan
     against: str = ""
     p_adjusted: float = math.nan
+    p_permuted: float = math.nan
+    bca_low: float = math.nan
+    bca_high: float = math.nan
     correlation: float = math.nan
     detectable: float = math.nan
     seeds_needed: float = math.nan
-
-
-# ------------------------------------------------------------------------------------------ contrasts
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """A weighted sum of arms' means. `terms` are weight^2 x variance of each arm, in the metric's unit squared, and
-    `seeds` its number of runs, arms along the last axis. Simulations put many reports along the others."""
-
-    effect: np.ndarray | float
-    terms: np.ndarray
-    seeds: np.ndarray
-
-    @property
-    def error(self) -> np.ndarray | float:
-        """Standard error of the effect, variances not assumed equal (Welch 1947)."""
-        return np.sqrt((self.terms / self.seeds).sum(axis=-1))
-
-    @property
-    def freedom(self) -> np.ndarray | float:
-        """Degrees of freedom of that error (Satterthwaite 1946; Welch 1947)."""
-        spread = self.terms / self.seeds
-        return spread.sum(axis=-1) ** 2 / (spread**2 / (self.seeds - 1)).sum(axis=-1)
-
-    @property
-    def interval(self) -> tuple[np.ndarray | float, np.ndarray | float]:
-        """The 95 % interval of the effect."""
-        half = stats.t.ppf(1 - ALPHA / 2, self.freedom) * self.error
-        return self.effect - half, self.effect + half
-
-    def p_above(self, bound: float) -> np.ndarray | float:
-        """p, two-sided, against the hypothesis that the true effect is `bound` or less."""
-        return np.minimum(1.0, 2 * stats.t.sf((self.effect - bound) / self.error, self.freedom))
-
-    def p_below(self, bound: float) -> np.ndarray | float:
-        """p, two-sided, against the hypothesis that the true effect is `bound` or more."""
-        return np.minimum(1.0, 2 * stats.t.cdf((self.effect - bound) / self.error, self.freedom))
-
-
-def contrast(samples: Sequence[np.ndarray], weights: Sequence[float], resolution: float) -> Contrast:
-    """The weighted sum of the samples' means, seeds along the last axis. No variance counts as less than that of
-    rounding to `resolution` (resolution^2 / 12): seeds that agree to the last image do not prove a spread of zero."""
-    effect = sum(weight * np.mean(x, axis=-1) for x, weight in zip(samples, weights, strict=True))
-    terms = [w**2 * floored_variance(x, resolution) for x, w in zip(samples, weights, strict=True)]
-    return Contrast(effect, np.stack(terms, axis=-1), np.array([x.shape[-1] for x in samples]))
-
-
-def floored_variance(values: np.ndarray, resolution: float) -> np.ndarray | float:
-    """Variance of a sample along the last axis, not below that of rounding to `resolution`."""
-    return np.maximum(np.var(values, axis=-1, ddof=1), resolution**2 / 12)
-
-
-def mean_interval(values: np.ndarray, resolution: float = 0.0) -> tuple[float, float, float]:
-    """Mean with Student's 95 % interval over seeds, its variance not below that of rounding (see `contrast`); the
-    interval is NaN for a single value."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    error = math.sqrt(floored_variance(values, resolution) / len(values))
-    half = stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * error
-    return mean, mean - half, mean + half
-
-
-def binomial_interval(error: float, images: int) -> tuple[float, float]:
-    """Wilson's 95 % interval (1927) of an error measured on so many images, all in percent: how it could have come
-    out on others drawn alike."""
-    interval = stats.binomtest(round(error / 100 * images), images).proportion_ci(1 - ALPHA, method="wilson")
-    return 100 * interval.low, 100 * interval.high
-
-
-def linear_weights(levels: int) -> np.ndarray:
-    """Weights of arms in the change along the least-squares line over their ranks, from the first to the last."""
-    ranks = np.arange(levels) - (levels - 1) / 2
-    return (levels - 1) * ranks / (ranks**2).sum()
-
-
-# ------------------------------------------------------------------------------------------ what could be found
-
-
-def detectable(c: Contrast, level: float) -> float:
-    """The smallest true effect told apart from 0 with probability 0.8 by a two-sided test at `level`, at the spread
-    seen: the noncentrality of t that gives this power (Johnson and Welch 1940), in standard errors."""
-    limit = stats.t.isf(level / 2, c.freedom)
-    return float(special.nctdtrinc(c.freedom, 1 - POWER, limit) * c.error)
-
-
-def seeds_needed(c: Contrast, distance: float, level: float) -> float:
-    """Seeds an arm with which a true effect at this distance from the bound of its test is found with probability
-    0.8 at `level`, at the spread seen; NaN where 1,000 do not do."""
-    seeds = np.arange(2, MOST_SEEDS + 1)
-    planned = replace(c, seeds=seeds[:, None])
-    power = stats.nct.sf(stats.t.isf(level / 2, planned.freedom), planned.freedom, distance / planned.error)
-    enough = seeds[power >= POWER]
-    return float(enough[0]) if len(enough) else math.nan
 
 
 # ------------------------------------------------------------------------------------------ claims
@@ -196,35 +129,38 @@ def seeds_needed(c: Contrast, distance: float, level: float) -> float:
 @dataclass(frozen=True)
 class Comparison:
     """What the runs say on a claim, before p values are adjusted over the report. `aligned` are its contrasts, one
-    or, of a crossover, two, turned so that the direction that the claim is about is up; none where it is not
-    tested."""
+    or, of a crossover, two, turned so that the direction that the claim is about is up; none where it is not tested.
+    `trained` are the same without the runs that diverged while others of their arm trained; none where fewer than 2
+    of an arm are left. `permuted` are the first with permutation tests, from 6 runs of each arm on."""
 
     claim: Claim
     verdict: Verdict
     aligned: tuple[Contrast, ...] = ()
+    trained: tuple[Contrast, ...] = ()
+    permuted: tuple[Permuted, ...] = ()
 
     @property
     def in_family(self) -> bool:
         """Whether the claim is tested, so that its p values are adjusted with those of the others."""
         return bool(self.aligned) and self.claim.metric not in COUNTED
 
-    @property
-    def matters(self) -> bool:
-        """Whether the effect seen reaches the margin; of a crossover, both differences."""
-        return all(c.effect >= self.claim.margin for c in self.aligned)
 
-    @property
-    def unsettled(self) -> tuple[Contrast, float]:
-        """The contrast that a clear verdict waits for, and its distance from the bound that its test is to reject: 0
-        for an effect that matters, else the margin; of a claim of absence always the margin."""
-        if self.claim.of_absence:
-            (only,) = self.aligned
-            return only, abs(float(only.effect) - self.claim.margin)
-        if self.matters:
-            weakest = max(self.aligned, key=lambda c: c.p_above(0))
-            return weakest, float(weakest.effect)
-        smallest = min(self.aligned, key=lambda c: c.p_below(self.claim.margin))
-        return smallest, self.claim.margin - float(smallest.effect)
+def matters(claim: Claim, turned: Sequence[Contrast]) -> np.ndarray | bool:
+    """Whether the effect seen reaches the margin; of a crossover, both differences."""
+    return np.all([c.effect >= claim.margin for c in turned], axis=0)
+
+
+def unsettled(claim: Claim, turned: Sequence[Contrast]) -> tuple[Contrast, float]:
+    """The contrast that a clear verdict waits for, and its distance from the bound that its test is to reject: 0 for
+    an effect that matters, else the margin; of a claim of absence always the margin."""
+    if claim.of_absence:
+        (only,) = turned
+        return only, abs(float(only.effect) - claim.margin)
+    if matters(claim, turned):
+        weakest = max(turned, key=lambda c: c.p_above(0))
+        return weakest, float(weakest.effect)
+    smallest = min(turned, key=lambda c: c.p_below(claim.margin))
+    return smallest, claim.margin - float(smallest.effect)
 
 
 def family(plan: Plan, name: str) -> int:
@@ -242,48 +178,146 @@ def judge(reports: Iterable[tuple[PlannedStudy, pd.DataFrame]], family: int) -> 
         for planned, runs in reports
         for name, claim in planned.study.claims.items()
     ]
-    tested = [(c.verdict.p_for, c.verdict.p_against) for c in compared if c.in_family]
-    adjusted = iter(adjust(tested + [(1.0, 1.0)] * (family - len(tested))))
+    with_all = adjusted(compared, [c.aligned for c in compared], family)
+    without = adjusted(compared, [c.trained for c in compared], family)
     level = ALPHA / max(1, family)
-    verdicts = []
-    for c in compared:
-        pair = next(adjusted) if c.in_family else (c.verdict.p_for, c.verdict.p_against)
-        verdicts.append(decide(c, *pair, level) if c.aligned else c.verdict)
-    return verdicts
+    return [
+        decide(c, *p, level) if c.aligned else c.verdict
+        for c, *p in zip(compared, with_all, without, strict=True)
+    ]
+
+
+def adjusted(
+    compared: Sequence[Comparison], readings: Sequence[Sequence[Contrast]], family: int
+) -> np.ndarray:
+    """p of the tests that support and refute each claim (claims, 2) by these contrasts of it, 1 where there are none;
+    those of claims that are tested are adjusted over a family of so many."""
+    p = np.ones((len(compared), 2))
+    for i, (c, contrasts) in enumerate(zip(compared, readings, strict=True)):
+        if contrasts:
+            p[i] = p_values(c.claim, contrasts)
+    tested = np.array([c.in_family for c in compared], dtype=bool)
+    others = np.ones((family - tested.sum(), 2))
+    p[tested] = adjust(np.concatenate([p[tested], others]))[: tested.sum()]
+    return p
 
 
 def compare(planned: PlannedStudy, name: str, claim: Claim, runs: pd.DataFrame) -> Comparison:
     """The comparison that a claim asks for, not yet judged."""
     try:
         differences = weighted_arms(planned, claim)
-        weights = sum_of_weights(differences)
-        arms = comparable_arms(planned, runs, claim, weights)
+        arms = comparable_arms(planned, runs, claim, sum_of_weights(differences))
     except UserError as error:
         return Comparison(claim, Verdict(planned.name, name, "not tested", str(error)))
     samples = {key: arm[claim.metric] for key, arm in arms.items()}
-    floor = resolution(runs, claim.metric)
-    contrasts = [weighted_mean(claim, samples, weighted, floor) for weighted in differences]
-    shown, turned = weighted_mean(claim, samples, weights, floor), aligned(claim, contrasts)
-    first, second = (float(c.effect) for c in contrasts) if len(contrasts) == 2 else (math.nan, math.nan)
-    exact = claim.metric in COUNTED
-    low, high = map(float, (shown.effect, shown.effect) if exact else shown.interval)
-    p_for, p_against = map(float, p_values(claim, turned))
+    read = trained = Reading(claim, samples, differences, resolution(runs, claim.metric))
+    numbers, number_of = read.numbers, counts(planned, arms)
+    if number_of["partly_diverged"] and claim.metric not in COUNTED:
+        trained = replace(
+            read, samples={key: sample[~diverged_apart(arms[key])] for key, sample in samples.items()}
+        )
+        if trained.aligned:
+            numbers |= with_interval(trained.effect, "_trained")
+    p_for, p_against = map(float, p_values(claim, read.aligned))
     verdict = Verdict(
         study=planned.name,
         claim=name,
         verdict="",
-        method="exact" if exact else "",
+        method="exact" if claim.metric in COUNTED else "",
         **sides(claim, differences, samples),
-        **counts(planned, arms),
-        effect=float(shown.effect),
-        low=low,
-        high=high,
-        effect_first=first,
-        effect_second=second,
+        **number_of,
+        **numbers,
         p_for=p_for,
         p_against=p_against,
     )
-    return Comparison(claim, verdict, turned)
+    return Comparison(claim, verdict, read.aligned, trained.aligned, read.permuted)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Runs to read a claim from: the metric's values of each arm, by seed, and the weights of the arms, of a crossover
+    in each of its two differences. No variance counts as less than that of rounding to `resolution`."""
+
+    claim: Claim
+    samples: Mapping[Key, pd.Series]
+    differences: Sequence[Mapping[Key, float]]
+    resolution: float
+
+    def weighted(self, weights: Mapping[Key, float]) -> Contrast:
+        """The contrast of arms with these weights; of `fails`, above the threshold."""
+        arms = [self.samples[key].to_numpy(float) for key in weights]
+        c = contrast(arms, [*weights.values()], self.resolution)
+        return replace(c, effect=c.effect - (self.claim.threshold or 0.0))
+
+    @property
+    def effect(self) -> Contrast:
+        """The effect that is shown."""
+        return self.weighted(sum_of_weights(self.differences))
+
+    @property
+    def contrasts(self) -> list[Contrast]:
+        """The contrast that is tested, of a crossover both."""
+        return [self.weighted(weights) for weights in self.differences]
+
+    @property
+    def aligned(self) -> tuple[Contrast, ...]:
+        """The same with the direction that the claim is about upwards; none where an arm has fewer than 2 runs."""
+        return aligned(self.claim, self.contrasts) if self.fewest >= 2 else ()
+
+    @property
+    def fewest(self) -> int:
+        """Runs of the arm that has the fewest."""
+        return min(map(len, self.samples.values()))
+
+    @property
+    def resampled(self) -> bool:
+        """Whether permutations and the bootstrap are told beside Welch's test."""
+        return self.fewest >= FEWEST and self.claim.metric not in COUNTED
+
+    @property
+    def permuted(self) -> tuple[Permuted, ...]:
+        """The aligned contrasts with permutation tests, where they are told."""
+        if not self.resampled:
+            return ()
+        return tuple(
+            self.permutation(weights, sign)
+            for weights, sign in zip(self.differences, signs(self.claim, self.contrasts), strict=True)
+        )
+
+    def permutation(self, weights: Mapping[Key, float], sign: int) -> Permuted:
+        """The permutation test of the contrast with these weights, times the sign."""
+        turned = sign * np.array([*weights.values()])
+        arms = [self.samples[key].to_numpy(float) - (self.claim.threshold or 0.0) for key in weights]
+
+        def t(*samples: np.ndarray, axis: int) -> np.ndarray:
+            c = contrast(samples, turned, self.resolution)
+            return c.effect / c.error
+
+        return Permuted(arms, turned, t)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The effect with its intervals, of a crossover those of both differences, as a verdict has them."""
+        exact = self.claim.metric in COUNTED
+        numbers = with_interval(self.effect, exact=exact)
+        if self.claim.kind == "crossover":
+            first, second = self.contrasts
+            numbers |= with_interval(first, "_first", exact) | with_interval(second, "_second", exact)
+        if self.resampled:
+            weights = sum_of_weights(self.differences)
+            low, high = bca_interval(
+                [self.samples[key].to_numpy(float) for key in weights], [*weights.values()]
+            )
+            threshold = self.claim.threshold or 0.0
+            numbers |= {"bca_low": low - threshold, "bca_high": high - threshold}
+        return numbers
+
+
+def with_interval(c: Contrast, ending: str = "", exact: bool = False) -> dict[str, float]:
+    """An effect with its interval, as a verdict has them; that of numbers without spread is the effect."""
+    effect = float(c.effect)
+    low, high = (effect, effect) if exact else map(float, c.interval)
+    return {f"effect{ending}": effect, f"low{ending}": low, f"high{ending}": high}
 
 
 def comparable_arms(
@@ -317,16 +351,21 @@ def counts(planned: PlannedStudy, arms: Mapping[Key, pd.DataFrame]) -> dict[str,
         "runs": sum(map(len, arms.values())),
         "planned": len(arms) * len(planned.seeds),
         "diverged": sum(diverged.values()),
-        "partly_diverged": sum(count for key, count in diverged.items() if count < len(arms[key])),
+        "partly_diverged": sum(int(diverged_apart(arm).sum()) for arm in arms.values()),
     }
 
 
-def weighted_mean(
-    claim: Claim, samples: Mapping[Key, pd.Series], weights: Mapping[Key, float], resolution: float
-) -> Contrast:
-    """The contrast of arms with these weights; of `fails`, above the threshold."""
-    arms = contrast([samples[key].to_numpy(float) for key in weights], [*weights.values()], resolution)
-    return replace(arms, effect=arms.effect - (claim.threshold or 0.0))
+def diverged_apart(arm: pd.DataFrame) -> pd.Series:
+    """Which runs of an arm diverged while others of it trained. A run whose last training error is that of guessing,
+    but for chance (Wilson's interval), did not train: it failed as they did."""
+    diverged = arm["status"] == "diverged"
+    guessing = arm["train_error"][diverged].max() if diverged.any() else 0.0
+    trained = (
+        binomial_interval(run.train_error, run.train_images)[1] < guessing
+        for run in arm[~diverged].itertuples()
+        if guessing
+    )
+    return diverged & any(trained)
 
 
 def weighted_arms(planned: PlannedStudy, claim: Claim) -> list[dict[Key, float]]:
@@ -376,37 +415,52 @@ def sum_of_weights(differences: Sequence[Mapping[Key, float]]) -> dict[Key, floa
 
 
 def aligned(claim: Claim, contrasts: Sequence[Contrast]) -> tuple[Contrast, ...]:
-    """The contrasts with the direction that the claim is about upwards: for `equivalent` the one that was seen,
-    which makes of its two one-sided tests (Schuirmann 1987) the one that decides."""
-    downwards = claim.kind == "less" or claim.direction == "falls"
-    signs = [-1 if downwards else 1]
+    """The contrasts with the direction that the claim is about upwards."""
+    pairs = zip(contrasts, signs(claim, contrasts), strict=True)
+    return tuple(replace(c, effect=sign * c.effect) for c, sign in pairs)
+
+
+def signs(claim: Claim, contrasts: Sequence[Contrast]) -> list[np.ndarray | int]:
+    """What turns each contrast: -1 where the claim is about the direction downwards. `equivalent` takes the direction
+    that was seen, which makes of its two one-sided tests (Schuirmann 1987) the one that decides."""
     if claim.kind == "equivalent":
-        signs = [np.where(contrasts[0].effect < 0, -1, 1)]
-    elif claim.kind == "crossover":
-        signs = [1, -1]
-    return tuple(replace(c, effect=sign * c.effect) for c, sign in zip(contrasts, signs, strict=True))
+        return [np.where(contrasts[0].effect < 0, -1, 1)]
+    if claim.kind == "crossover":
+        return [1, -1]
+    return [-1 if claim.kind == "less" or claim.direction == "falls" else 1]
 
 
-def p_values(claim: Claim, turned: Sequence[Contrast]) -> tuple[np.ndarray | float, np.ndarray | float]:
-    """p of the tests that support and refute a claim. That there is an effect is supported against 0 or less, and
-    refuted against the margin or more; that there is none that matters is supported against the margin or more, and
-    refuted against less than the margin. A crossover needs both of its differences, each at the full level
-    (intersection-union test, Berger 1982), and lacks one where either is excluded (Bonferroni). Numbers that seeds do
-    not change are compared: p is 0 or 1."""
+def p_values(
+    claim: Claim, turned: Sequence[Contrast | Permuted]
+) -> tuple[np.ndarray | float, np.ndarray | float]:
+    """p of the tests that support and refute a claim, of aligned contrasts. Numbers that seeds do not change are
+    compared: p is 0 or 1."""
     if claim.metric in COUNTED:
         effect = min(float(c.effect) for c in turned)
-        matters = effect > 0 and effect >= claim.margin
-        return float(matters == claim.of_absence), float(matters != claim.of_absence)
-    not_there = np.minimum(1.0, len(turned) * np.min([c.p_below(claim.margin) for c in turned], axis=0))
-    there = np.max([c.p_above(claim.margin if claim.of_absence else 0) for c in turned], axis=0)
-    return (not_there, there) if claim.of_absence else (there, not_there)
+        there = effect > 0 and effect >= claim.margin
+        return float(there == claim.of_absence), float(there != claim.of_absence)
+    tests = p_there(claim, turned), p_not_there(claim, turned)
+    return tests[::-1] if claim.of_absence else tests
+
+
+def p_there(claim: Claim, turned: Sequence[Contrast | Permuted]) -> np.ndarray | float:
+    """p that tells an effect: against 0 or less, to refute a claim that none matters, against less than the margin. A
+    crossover needs both of its differences, each at the full level (intersection-union test, Berger 1982)."""
+    return np.max([c.p_above(claim.margin if claim.of_absence else 0) for c in turned], axis=0)
+
+
+def p_not_there(claim: Claim, turned: Sequence[Contrast | Permuted]) -> np.ndarray | float:
+    """p that tells the absence of an effect that matters: against the margin or more. A crossover lacks one where
+    either of its differences is excluded (Bonferroni)."""
+    return np.minimum(1.0, len(turned) * np.min([c.p_below(claim.margin) for c in turned], axis=0))
 
 
 def sides(
     claim: Claim, differences: Sequence[Mapping[Key, float]], samples: Mapping[Key, pd.Series]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Runs and mean of the two sides of a claim, and their correlation over seeds where each is one arm. Of a trend
-    they are its last and its first level, of `fails` the second is the threshold, of a crossover there are no means."""
+    they are its last and its first level, beside the means of all, of `fails` the second is the threshold, of a
+    crossover there are no means."""
     groups = [
         [[samples[key] for key, weight in weights.items() if sign * weight > 0] for sign in (1, -1)]
         for weights in differences
@@ -421,6 +475,8 @@ def sides(
     if claim.kind == "crossover":
         return told
     ((arm, than),) = groups
+    if claim.kind == "trend":
+        told["means"] = " ".join(f"{sample.mean():.6g}" for sample in samples.values())
     told["mean_arm"] = float(np.mean([sample.mean() for sample in arm]))
     told["mean_than"] = claim.threshold if not than else float(np.mean([sample.mean() for sample in than]))
     if len(arm) == len(than) == 1:
@@ -436,48 +492,70 @@ def correlation(a: pd.Series, b: pd.Series) -> float:
     return float(np.corrcoef(pairs.T)[0, 1])
 
 
-def adjust(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Holm's step-down method (1979) over both tests of every claim, with Shaffer's multipliers (1986): of a
-    claim's two hypotheses, no effect (of absence: less than the margin) and the margin or more, at most one is true, so
-    that of 2 m hypotheses m can be. Where they meet, p values being two-sided leaves half of the level to each."""
-    flat = [p for pair in pairs for p in pair]
-    adjusted, highest = [0.0] * len(flat), 0.0
-    for rank, i in enumerate(sorted(range(len(flat)), key=flat.__getitem__)):
-        highest = max(highest, min(1.0, min(len(pairs), len(flat) - rank) * flat[i]))
-        adjusted[i] = highest
-    return list(zip(adjusted[::2], adjusted[1::2], strict=True))
+def adjust(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down method (1979) over both tests of every claim, with Shaffer's multipliers (1986); `p` is (...,
+    claims, 2). Of a claim's two hypotheses, no effect (of absence: less than the margin) and the margin or more, at most
+    one is true, so that of 2 m hypotheses m can be. Where they meet, p values being two-sided leaves half of the level
+    to each."""
+    claims = p.shape[-2]
+    flat = p.reshape(*p.shape[:-2], 2 * claims)
+    order = np.argsort(flat, axis=-1, kind="stable")
+    multipliers = np.minimum(claims, 2 * claims - np.arange(2 * claims))
+    rising = np.maximum.accumulate(multipliers * np.take_along_axis(flat, order, axis=-1), axis=-1)
+    found = np.empty_like(flat)
+    np.put_along_axis(found, order, np.minimum(1.0, rising), axis=-1)
+    return found.reshape(p.shape)
 
 
-def decide(c: Comparison, p_for: float, p_against: float, level: float) -> Verdict:
-    """A verdict from adjusted p values, with the test that it comes from. `level` is the strictest of the report."""
+def decide(c: Comparison, with_all: np.ndarray, without: np.ndarray, level: float) -> Verdict:
+    """A verdict from adjusted p values of its two tests, with all runs and without those that diverged while others of
+    their arm trained; with the test that it comes from. `level` is the strictest of the report."""
     absence = c.claim.of_absence
-    verdict = settled(c, p_for, p_against)
-    points_for = verdict == "supported" or (verdict == "inconclusive" and c.matters != absence)
+    first, second = settled(c.claim, c.aligned, *with_all), settled(c.claim, c.trained, *without)
+    verdict = str(agreed(first, second))
+    points_for = verdict == "supported" or (
+        verdict == "inconclusive" and bool(matters(c.claim, c.aligned)) != absence
+    )
     decided = replace(
         c.verdict,
         verdict=verdict,
         p=c.verdict.p_for if points_for else c.verdict.p_against,
-        p_adjusted=p_for if points_for else p_against,
+        p_adjusted=float(with_all[0 if points_for else 1]),
     )
     if c.in_family:
         method, refuting = METHODS[c.claim.kind]
         against = (MATTERS if points_for else SMALL) if absence else (NONE if points_for else MATTERS)
         decided = replace(decided, method=method if points_for else refuting, against=against)
+    if c.permuted:
+        test = p_there if points_for != absence else p_not_there
+        decided = replace(decided, p_permuted=float(test(c.claim, c.permuted)))
     if verdict != "inconclusive":
         return decided
-    unsettled, distance = c.unsettled
+    if first != second:
+        told = f"without them {second}" if c.trained else "without them fewer than 2 of an arm are left"
+        decided = replace(decided, reason=f"{first} with its diverged runs, {told}")
+    waiting = c.aligned if first == "inconclusive" else c.trained
+    if not waiting or "inconclusive" not in (first, second):
+        return decided
+    least_clear, distance = unsettled(c.claim, waiting)
     return replace(
         decided,
-        detectable=detectable(unsettled, level),
-        seeds_needed=seeds_needed(unsettled, distance, level),
+        detectable=detectable(least_clear, level),
+        seeds_needed=seeds_needed(least_clear, distance, level),
     )
 
 
-def settled(c: Comparison, p_for: float, p_against: float) -> str:
+def settled(
+    claim: Claim, turned: Sequence[Contrast], p_for: np.ndarray | float, p_against: np.ndarray | float
+) -> np.ndarray:
     """What adjusted p values say of a claim. To support that there is an effect, the one seen must also matter."""
-    if p_for < ALPHA and (c.matters or c.claim.of_absence):
-        return "supported"
-    return "refuted" if p_against < ALPHA else "inconclusive"
+    there = np.less(p_for, ALPHA) & (claim.of_absence | matters(claim, turned))
+    return np.select([there, np.less(p_against, ALPHA)], ["supported", "refuted"], "inconclusive")
+
+
+def agreed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The verdict in which both readings of a claim agree, with and without diverged runs; without one, none."""
+    return np.where(first == second, first, "inconclusive")
 
 
 def of_arm(planned: PlannedStudy, runs: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:

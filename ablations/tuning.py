@@ -15,10 +15,11 @@ from scipy import stats
 from ablations import layout
 from ablations.collect import read_runs, read_table
 from ablations.config import Claim, Search, listing, words
+from ablations.contrasts import contrast, mean_interval
 from ablations.findings import change, effect_with_interval, numeral
 from ablations.plan import TUNED, Found, Plan, PlannedStudy, read_best
 from ablations.space import Choice, Dimension
-from ablations.statistics import contrast, mean_interval, of_arm, resolution
+from ablations.statistics import of_arm, resolution
 from ablations.verdicts import read_verdicts
 
 METRIC = "test_error"

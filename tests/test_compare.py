@@ -14,7 +14,8 @@ from ablations.cli import main
 from ablations.collect import read_table
 from ablations.compare import Pair, pair_up
 from ablations.config import Library
-from ablations.statistics import Verdict, contrast
+from ablations.contrasts import contrast
+from ablations.statistics import Verdict
 
 HEAD = "study,claim,verdict,reason,effect,low,high\n"
 A = HEAD + (

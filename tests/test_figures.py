@@ -335,7 +335,9 @@ def test_the_headline_turns_every_claim_to_the_right(workspace):
     ]
     speed = {"study": "regularisation", "claim": "stochastic-depth-saves-time"}
     rows = [{**common, **row} for row in rows]
-    crossing = {"claim": "depth-helps-only-with-shortcuts", "effect_first": 9.0, "effect_second": -2.0}
+    first = {"effect_first": 9.0, "low_first": 7.0, "high_first": 11.0}
+    second = {"effect_second": -2.0, "low_second": -5.0, "high_second": 1.0}
+    crossing = {"claim": "depth-helps-only-with-shortcuts", **first, **second}
     rows.append({**common, **crossing, "effect": 11.0, "low": 10.0, "high": 12.0})
     rows.append({**common, **speed, "effect": 1.0, "low": 0.0, "high": 2.0})
     rows.append({**common, **speed, "claim": "linear-depth-rule-beats-uniform", "verdict": "not tested"})
@@ -344,7 +346,8 @@ def test_the_headline_turns_every_claim_to_the_right(workspace):
     table = read_table(path.with_suffix(".csv"))
     assert table["effect"].tolist()[:5] == [60, -0.5, 60, 9, 25]
     assert table["second"].tolist()[3] == 2 and table["second"].notna().sum() == 1
-    assert table["low"].tolist()[:3] == pytest.approx([50, -1.1, 50])
+    assert table["low"].tolist()[:4] == pytest.approx([50, -1.1, 50, 7])
+    assert table.loc[3, ["high", "second_low", "second_high"]].tolist() == [11, -1, 5]
     assert table["unit"].tolist() == ["pp", "pp", "pp", "pp", "%", "pp"]
     assert path.is_file()
 
@@ -355,7 +358,8 @@ def titles(figure):
 
 def test_titles_of_studies_cross_no_line_and_one_study_has_none():
     plan = make_plan(LIBRARY, "digits")
-    row = {"verdict": "supported", "effect": 3.0, "second": np.nan, "low": 1.0, "high": 5.0, "margin": 1.0}
+    row = {"verdict": "supported", "effect": 3.0, "low": 1.0, "high": 5.0, "margin": 1.0}
+    row |= dict.fromkeys(("second", "second_low", "second_high"), np.nan)
     rows = [
         {**row, "study": study, "claim": claim, "unit": "pp"}
         for study in ("depth", "layer_norm", "regularisation")

@@ -14,6 +14,7 @@ from ablations.config import METRICS, Claim, Library
 from ablations.findings import (
     adjusted_over,
     change,
+    correlations,
     effect_with_interval,
     mark,
     missing_runs,
@@ -29,7 +30,11 @@ from ablations.statistics import MATTERS, NONE, SMALL, family
 
 ROW = {
     "verdict": "supported", "method": "Welch's t", "mean_arm": 70.0, "mean_than": 6.0,
-    "effect": 64.0, "low": 60.5, "high": 67.5, "effect_first": 9.0, "effect_second": -8.5,
+    "effect": 64.0, "low": 60.5, "high": 67.5, "means": "6 32.5 70",
+    "effect_first": 9.0, "low_first": 8.0, "high_first": 10.0,
+    "effect_second": -8.5, "low_second": -10.25, "high_second": -6.75,
+    "effect_trained": math.nan, "low_trained": math.nan, "high_trained": math.nan, "reason": math.nan,
+    "p_permuted": math.nan, "bca_low": math.nan, "bca_high": math.nan,
     "p": 0.0001, "against": NONE, "p_adjusted": 0.0023, "n_arm": 5, "n_than": 5, "runs": 10, "planned": 10, "diverged": 0,
     "partly_diverged": 0, "correlation": math.nan, "detectable": math.nan, "seeds_needed": math.nan,
 }  # fmt: skip
@@ -63,6 +68,19 @@ def claim(**changes):
             "smallest difference that matters was set to 1 pp). Published: p [@he2015].",
         ),
         ({}, {"correlation": -0.291}, "correlation over seeds −0.29; the"),
+        ({}, {"correlation": -0.80}, "correlation over seeds −0.80; the"),
+        (
+            {},
+            {"correlation": -0.81},
+            "correlation over seeds −0.81, clearly negative: the interval is too narrow; the",
+        ),
+        ({}, {"correlation": -1.0}, "correlation over seeds −1.00, clearly negative: the"),
+        (
+            {},
+            {"p_permuted": 0.0022, "bca_low": 61.25, "bca_high": 66.75, "n_arm": 6},
+            "adjusted p = 0.002, permutation test p = 0.002, BCa interval [+61.25, +66.75], n = 6 and 5; the",
+        ),
+        ({}, {"p_permuted": 0.31}, "adjusted p = 0.002, permutation test p = 0.310, n = 5 and 5; the"),
         (
             {},
             {"against": MATTERS, "p": 0.0118},
@@ -89,10 +107,26 @@ def claim(**changes):
             "+64.00 pp [+60.50, +67.50], W",
         ),
         (
+            {"kind": "trend", "arm": {"shortcut": "none"}, "factor": "depth", "direction": "rises"},
+            {"means": "6 71.25 70"},
+            "6.00 % at depth 8 and 70.00 % at depth 56; the means do not rise throughout: 6.00, 71.25 and 70.00 % (change",
+        ),
+        (
+            {"kind": "trend", "arm": {"shortcut": "none"}, "factor": "depth", "direction": "falls"},
+            {"means": "70 6 6", "mean_than": 70.0, "mean_arm": 6.0},
+            "70.00 % at depth 8 and 6.00 % at depth 56; the means do not fall throughout: 70.00, 6.00 and 6.00 % (change",
+        ),
+        (
             {"kind": "crossover", "arm": PLAIN, "than": RESIDUAL, "factor": "depth", "at": ["first", 32]},
             {},
-            "Test error: shortcut none minus shortcut identity is +9.00 pp at depth 8 and −8.50 pp at depth 32 (Welch's "
-            "t: p < 0.001 against no effect at one of the levels, adjusted p = 0.002, n = 5 and 5; the",
+            "Test error: shortcut none minus shortcut identity is +9.00 pp [+8.00, +10.00] at depth 8 and −8.50 pp "
+            "[−10.25, −6.75] at depth 32 (Welch's t: p < 0.001 against no effect at one of the levels, adjusted p = 0.002, n "
+            "= 5 and 5; the",
+        ),
+        (
+            {"kind": "crossover", "arm": PLAIN, "than": RESIDUAL, "factor": "depth", "at": ["first", 32]},
+            {"p_permuted": 0.0022, "bca_low": 1.0, "bca_high": 2.0},  # of the difference of the differences
+            "adjusted p = 0.002, permutation test p = 0.002, n = 5 and 5; the",
         ),
         (
             {"kind": "crossover", "arm": PLAIN, "than": RESIDUAL, "factor": "depth", "at": ["first", 32]},
@@ -126,9 +160,54 @@ def claim(**changes):
         ({}, {"diverged": 5}, "set to 1 pp). 5 of the 10 runs diverged and count as guessing. Published"),
         (
             {},
-            {"diverged": 1, "partly_diverged": 1},
-            " 1 of the 10 runs diverged and counts as guessing; since others of the same arm did not, interval and "
-            "verdict are less sure than p tells. Published",
+            {
+                "diverged": 1,
+                "partly_diverged": 1,
+                "effect_trained": 60.0,
+                "low_trained": 58.0,
+                "high_trained": 62.0,
+            },
+            " 1 of the 10 runs diverged and counts as guessing; without it the difference is +60.00 pp [+58.00, +62.00], "
+            "and the verdict has to hold either way. Published",
+        ),
+        (
+            {},
+            {
+                "diverged": 7,
+                "partly_diverged": 2,
+                "effect_trained": 60.0,
+                "low_trained": 58.0,
+                "high_trained": 62.0,
+            },
+            " 7 of the 10 runs diverged and count as guessing; without the 2 in arms of which others trained the difference",
+        ),
+        (
+            {"kind": "crossover", "arm": PLAIN, "than": RESIDUAL, "factor": "depth", "at": [20, 32]},
+            {"diverged": 2, "partly_diverged": 2, "effect_trained": 60.0},
+            " 2 of the 10 runs diverged and count as guessing; the verdict has to hold without them as well. Published",
+        ),
+        (
+            {},
+            {"diverged": 4, "partly_diverged": 4},
+            " 4 of the 10 runs diverged and count as guessing; without them, an arm has fewer than 2 runs, too few for a "
+            "verdict. Published",
+        ),
+        (
+            {},
+            {
+                "verdict": "inconclusive",
+                "reason": "supported with its diverged runs, without them inconclusive",
+                "detectable": 5.954,
+                "seeds_needed": 9.0,
+            },
+            "Inconclusive. Supported with its diverged runs, without them inconclusive: a verdict has to hold either way. "
+            "Read the less clear way, the difference does not stand out from the spread between seeds: one of 5.95 pp "
+            "would have been found with probability 80 %, and 9 seeds",
+        ),
+        (
+            {},
+            {"verdict": "inconclusive", "reason": "supported with its diverged runs, without them refuted"},
+            "Supported with its diverged runs, without them refuted: a verdict has to hold either way. Test error: 70",
         ),
         (
             {"metric": "images_per_second"},
@@ -168,7 +247,7 @@ def test_the_sides_of_a_claim_by_what_tells_them_apart(depth, arm, than, told):
 
 def test_a_trend_ends_at_the_levels_that_its_arms_have():
     growth = plan_study(Library(), "digits", "growth_rate")  # the last level, none, is that of the ResNet
-    trend = claim(kind="trend", arm={"kind": "dense"}, factor="growth_rate", direction="falls")
+    trend = claim(kind="trend", arm={"kind": "dense"}, factor="growth_rate", direction="rises")
     last = [level.label for level in growth.factors["growth_rate"].levels][-2]
     assert f"6.00 % at growth rate 4 and 70.00 % at growth rate {last} (change" in sentence(
         growth, trend, ROW
@@ -204,7 +283,23 @@ def test_effects_without_an_interval():
     counted = {**ROW, "method": "exact", "effect": -18224.0}
     assert effect_with_interval(claim(metric="macs"), counted) == "−18,224"
     crossed = claim(kind="crossover", arm=PLAIN, than=RESIDUAL, factor="depth", at=[20, 56])
-    assert effect_with_interval(crossed, ROW) == "+9.00 pp and −8.50 pp"
+    assert effect_with_interval(crossed, {**ROW, "method": "exact"}) == "+9.00 pp and −8.50 pp"
+    assert effect_with_interval(crossed, ROW) == "+9.00 pp [+8.00, +10.00] and −8.50 pp [−10.25, −6.75]"
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ([], "None of the claims here compares two arms over three seeds or more."),
+        ([0.25], "Of the 1 claim here that compares two arms it is above 0.5 for 0 and negative for 0, from 0.25 to 0.25."),
+        (
+            [0.849, math.nan, -0.665, 0.5, 0.7],
+            "Of the 4 claims here that compare two arms it is above 0.5 for 2 and negative for 1, from −0.67 to 0.85.",
+        ),
+    ],
+)  # fmt: skip
+def test_correlations_are_counted(found, told):
+    assert correlations(pd.DataFrame({"correlation": found}, dtype=float)) == told
 
 
 @pytest.mark.parametrize(

@@ -32,22 +32,16 @@ So: Welch, unmoderated, not paired, at any number of seeds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import special, stats
 
-from ablations.config import Claim
-from ablations.statistics import (
-    ALPHA,
-    Comparison,
-    Contrast,
-    Verdict,
-    adjust,
-    aligned,
-    contrast,
-    p_values,
-    settled,
-)
+from ablations.config import Claim, Library
+from ablations.contrasts import ALPHA, Contrast, contrast, linear_weights
+from ablations.plan import make_plan
+from ablations.resampling import Permuted, bca_interval
+from ablations.statistics import adjust, agreed, aligned, p_values, settled
 
 ARMS = 8
 PAIRS = {"noisy": (ARMS - 1, ARMS - 2), "middle": (ARMS // 2, ARMS // 2 - 1), "quiet": (1, 0)}
@@ -149,25 +143,120 @@ METHODS = {"Welch": welch_p, "moderated": moderated_p}
 
 # ------------------------------------------------------------------------------------------ the rule of verdicts
 
-TRUTHS = (0.0, 0.99, 1.0, 2.0)  # true effects, in margins: none, just too small to matter, just enough, more
-VARIED = (0.5, 0.25)  # the standard deviations of a claim's two arms, in margins
-NOISY = (10.0, 5.0)  # where the margin is next to nothing beside it
-Tested = tuple[str, float]  # a claim's kind, and its true effect in margins
-REPORTS: dict[str, list[Tested]] = {
-    **{
-        f"{kind}, {truth:g}": [(kind, truth)] * CLAIMS
-        for kind in ("greater", "not_greater", "equivalent")
-        for truth in TRUTHS
-    },
-    "mixed": [("greater", 0.0), ("not_greater", 0.99), ("not_greater", 1.0), ("equivalent", 1.0)]
-    * (CLAIMS // 4),
+Truth = (
+    float | tuple[float, float]
+)  # a true effect in margins, as claimed; of a crossover, of each difference
+VARIED = (0.5, 0.25)  # standard deviations of a claim's arms in turn, in margins
+NOISY = (10.0, 5.0)  # where the margin is next to nothing beside them
+LEVELS_OF_TREND = 4
+# The weights of a claim's arms, in each of its differences, and the direction of each that is claimed.
+WEIGHTS: dict[str, list[np.ndarray]] = {
+    **{kind: [np.array([1, -1])] for kind in ("greater", "less", "not_greater", "equivalent")},
+    "fails": [np.array([1])],
+    "trend": [linear_weights(LEVELS_OF_TREND)],
+    "crossover": [np.array([1, -1, 0, 0]), np.array([0, 0, 1, -1])],
+}
+DIRECTIONS = {"less": [-1], "crossover": [1, -1]}
+KEYS = {
+    "fails": {"threshold": 0},
+    "trend": {"factor": "f", "direction": "rises"},
+    "crossover": {"factor": "f", "at": ["a", "b"], "than": {}},
 }
 
 
-def claim(kind: str) -> Claim:
-    """A claim with a margin of 1."""
-    told = {"statement": "s", "source": "he2015", "published": "p", "metric": "train_loss"}
-    return Claim(kind=kind, than={}, margin=1, **told)
+@dataclass(frozen=True)
+class Tested:
+    """A claim of a simulated report."""
+
+    kind: str
+    truth: Truth
+    margin: float = 1
+
+    @property
+    def claim(self) -> Claim:
+        told = {"statement": "s", "source": "he2015", "published": "p", "metric": "train_loss"}
+        keys = KEYS.get(self.kind, {"than": {}})
+        return Claim(kind=self.kind, margin=self.margin, **told, **keys)
+
+    @property
+    def means(self) -> np.ndarray:
+        """True means of its arms."""
+        weights = WEIGHTS[self.kind]
+        effects = np.broadcast_to(self.truth, len(weights)) * DIRECTIONS.get(self.kind, [1])
+        return sum(effect * w / (w**2).sum() for effect, w in zip(effects, weights, strict=True))
+
+    @property
+    def false(self) -> set[str]:
+        """The verdicts that would be false: to support an effect that is not there or an absence that is not, to refute
+        what is. An effect that is there, but too small to matter, makes neither false on a claim of one."""
+        least = np.min(self.truth)
+        if self.claim.of_absence:
+            return {"supported" if least >= self.margin else "refuted"}
+        not_there, matters = (
+            {"supported"} if least <= 0 else set(),
+            {"refuted"} if least >= self.margin else set(),
+        )
+        return not_there | matters
+
+
+@dataclass(frozen=True)
+class Arms:
+    """How the runs of a claim's arms vary. `deviations` are in margins, those of the arms in turn; the seeds of any two
+    arms correlate, where negatively, those of an odd and an even one, the others positively. One run of one arm
+    diverges, or each with a probability, to an error that is the same for all."""
+
+    deviations: tuple[float, ...] = VARIED
+    draw: Callable = normal
+    correlation: float = 0.0
+    one_diverges: bool = False
+    diverges: float = 0.0
+
+    def runs(self, random: np.random.Generator, means: np.ndarray, seeds: int, number: int) -> np.ndarray:
+        """(arms, number, seeds)"""
+        arms = np.arange(len(means))
+        sign = np.where((arms % 2 == 1) & (self.correlation < 0), -1, 1)[:, None, None]
+        together, own = self.draw(random, (1, number, seeds)), self.draw(random, (len(means), number, seeds))
+        share = abs(self.correlation)
+        deviations = np.resize(self.deviations, len(means))[:, None, None]
+        return means[:, None, None] + deviations * (
+            np.sqrt(share) * sign * together + np.sqrt(1 - share) * own
+        )
+
+    def diverged(self, random: np.random.Generator, shape: tuple[int, ...], number: int) -> np.ndarray:
+        """Which of these runs diverged, of the claim of this number in its report."""
+        failed = random.random(shape) < self.diverges
+        failed[number % shape[0], :, 0] |= self.one_diverges
+        return failed
+
+
+ARMS_VARY = {
+    "deviations 1 to 2": Arms(),
+    "deviations 1 to 5": Arms((0.5, 0.1)),
+    "deviations 1 to 10": Arms((0.5, 0.05)),
+    "deviations 1 to 20": Arms((0.5, 0.025)),
+    "heavy tails, 1 to 2": Arms(draw=heavy),
+    "heavy tails, 1 to 5": Arms((0.5, 0.1), heavy),
+    "margins next to nothing": Arms(NOISY),
+    "seeds correlate by 0.5": Arms(correlation=0.5),
+    "one run diverged": Arms(one_diverges=True),
+    "one run diverged, 1 to 5": Arms((0.5, 0.1), one_diverges=True),
+    "one run in ten diverges": Arms(diverges=DIVERGES),
+    "seeds correlate by −0.5": Arms(correlation=-0.5),
+}
+BOUNDS: dict[str, tuple[Truth, ...]] = {
+    **{kind: (0, 0.99, 1, 2) for kind in WEIGHTS},
+    "crossover": ((0, 0), (0, 2), (0.99, 2), (1, 1), (1, 2), (2, 2)),
+}
+REPORTS: dict[str, list[Tested]] = {
+    f"{kind}, {truth}": [Tested(kind, truth)] * CLAIMS for kind, truths in BOUNDS.items() for truth in truths
+} | {f"{kind}, 0, any matters": [Tested(kind, 0, margin=0)] * CLAIMS for kind in ("greater", "fails")}
+
+
+def of_suite(name: str) -> list[Tested]:
+    """The claims that a suite tests, with the truth at which a false verdict is likeliest: true effects at the margin,
+    where any matters, none."""
+    claims = make_plan(Library(), name).family("report")
+    return [Tested(c.kind, truth=float(c.margin > 0), margin=float(c.margin > 0)) for c in claims]
 
 
 def verdicts(
@@ -175,36 +264,65 @@ def verdicts(
     seeds: int,
     number: int,
     random: np.random.Generator,
-    varied: tuple[float, float] = VARIED,
-) -> list[list[str]]:
-    """The verdicts of so many reports on these claims, by the package's own tests, adjustment and decision."""
-    claims, turned, p = [claim(kind) for kind, _ in report], [], []
-    for one, (_, truth) in zip(claims, report, strict=True):
-        a, b = random.standard_normal((2, number, seeds)) * np.array(varied)[:, None, None]
-        (effect,) = aligned(one, [contrast([a + truth, b], [1, -1], 0.0)])
-        turned.append(effect)
-        p.append(np.stack(p_values(one, [effect]), axis=-1))
-    told = []
-    for i in range(number):
-        adjusted = adjust([tuple(pair[i]) for pair in p])
-        seen = (Contrast(effect.effect[i], effect.terms[i], effect.seeds) for effect in turned)
-        compared = (Comparison(one, Verdict("", "", ""), (c,)) for one, c in zip(claims, seen, strict=True))
-        told.append([settled(c, *pair) for c, pair in zip(compared, adjusted, strict=True)])
-    return told
+    arms: Arms = ARMS_VARY["deviations 1 to 2"],
+    one_sided: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The verdicts of so many reports on these claims (reports, claims), by the package's own tests, adjustment and
+    decision: with all runs, and without those that diverged while others of their arm trained. The package gives the
+    one that both agree on. `one_sided` halves the p values of claims that are not at both bounds at once: those of an
+    effect that have a margin."""
+    with_all, without = [], []
+    for place, tested in enumerate(report):
+        runs = arms.runs(random, tested.means, seeds, number)
+        failed = arms.diverged(random, runs.shape, place)
+        guessing = GUESSING * max(arms.deviations)
+        runs = np.where(failed, guessing, runs)
+        with_all.append(read(tested, runs, np.ones(runs.shape, bool)))
+        apart = failed & ~failed.all(axis=-1, keepdims=True)
+        without.append(read(tested, runs, ~apart) if apart.any() else with_all[-1])
+    halved = [one_sided and tested.margin > 0 and not tested.claim.of_absence for tested in report]
+    return told(report, with_all, halved), told(report, without, halved)
 
 
-def false_verdict(kind: str, truth: float) -> str:
-    """The verdict that would be false: to support an effect that is not there or an absence that is not, to refute
-    what is. An effect that is there, but too small to matter, makes neither verdict false on a claim of one."""
-    if claim(kind).of_absence:
-        return "supported" if truth >= 1 else "refuted"
-    return "supported" if truth <= 0 else "refuted" if truth >= 1 else ""
+Read = tuple[tuple[Contrast, ...], np.ndarray]  # aligned contrasts, and p of both tests (reports, 2)
 
 
-def shares(report: Sequence[Tested], told: Sequence[Sequence[str]]) -> tuple[float, float, float]:
+def read(tested: Tested, runs: np.ndarray, kept: np.ndarray) -> Read:
+    """A claim by the runs that are kept; p is 1 where an arm has fewer than 2."""
+    count = kept.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = runs.sum(axis=-1, where=kept) / count
+        variances = ((runs - means[..., None]) ** 2).sum(axis=-1, where=kept) / (count - 1)
+        contrasts = [
+            Contrast(
+                np.tensordot(w, means, axes=1),
+                np.moveaxis(w[:, None] ** 2 * variances, 0, -1)[:, w != 0],
+                np.moveaxis(count, 0, -1)[:, w != 0],
+            )
+            for w in WEIGHTS[tested.kind]
+        ]
+        turned = aligned(tested.claim, contrasts)
+        p = np.stack(p_values(tested.claim, turned), axis=-1)
+    return turned, np.where((count < 2).any(axis=0)[:, None], 1.0, p)
+
+
+def told(report: Sequence[Tested], readings: Sequence[Read], halved: Sequence[bool]) -> np.ndarray:
+    """Verdicts (reports, claims) from p values adjusted over each report."""
+    p = np.stack([p for _, p in readings], axis=1)
+    adjusted = adjust(np.where(np.array(halved)[:, None], p / 2, p))
+    return np.stack(
+        [
+            settled(tested.claim, turned, *np.moveaxis(adjusted[:, place], -1, 0))
+            for place, (tested, (turned, _)) in enumerate(zip(report, readings, strict=True))
+        ],
+        axis=1,
+    )
+
+
+def shares(report: Sequence[Tested], told: np.ndarray) -> tuple[float, float, float]:
     """Percent of claims supported and refuted, and of reports with a false verdict."""
-    claims, false = np.array(told), np.array([false_verdict(*each) for each in report])
-    rates = (claims == "supported").mean(), (claims == "refuted").mean(), (claims == false).any(axis=1).mean()
+    false = np.stack([np.isin(told[:, i], [*tested.false]) for i, tested in enumerate(report)], axis=1)
+    rates = (told == "supported").mean(), (told == "refuted").mean(), false.any(axis=1).mean()
     return tuple(100 * float(rate) for rate in rates)
 
 
@@ -220,8 +338,26 @@ def false_reports(p: np.ndarray) -> float:
     """Percent of reports of 20 claims, none of them true, of which at least one is called supported or refuted;
     `p` are two-sided p values of claims."""
     claims = p[: len(p) // CLAIMS * CLAIMS].reshape(-1, CLAIMS)
-    return 100 * float(
-        np.mean([min(min(pair) for pair in adjust([(x, 1.0) for x in row])) < ALPHA for row in claims])
+    adjusted = adjust(np.stack([claims, np.ones_like(claims)], axis=-1))
+    return 100 * float((adjusted.min(axis=(1, 2)) < ALPHA).mean())
+
+
+def correlated_p(seeds: int, correlation: float, number: int, random: np.random.Generator) -> np.ndarray:
+    """p of Welch's test of two equal arms whose seeds correlate: below 0.05 where the 95 % interval misses 0."""
+    runs = Arms((1.0,), correlation=correlation).runs(random, np.zeros(2), seeds, number)
+    return welch_p(np.moveaxis(runs, 0, 1), (0, 1))
+
+
+def one_diverged(seeds: int, number: int, random: np.random.Generator) -> tuple[float, float, float]:
+    """Percent of 95 % intervals of the difference of two arms, of one of which one run diverged, that cover the
+    difference of the runs that train; that with guessing once in so many seeds; and, without that run, the first."""
+    a, b = random.standard_normal((2, number, seeds)) * np.array((1.0, 0.5))[:, None, None]
+    trained = a[:, 1:]
+    a[:, 0] = GUESSING
+    shown, without = contrast([a, b], [1, -1], 0.0), contrast([trained, b], [1, -1], 0.0)
+    truths = [(shown, 0.0), (shown, GUESSING / seeds), (without, 0.0)]
+    return tuple(
+        100 * float(np.mean((c.interval[0] <= truth) & (truth <= c.interval[1]))) for c, truth in truths
     )
 
 
@@ -232,24 +368,20 @@ def power(seeds: int, effect: float, level: float, number: int, random: np.rando
 
 
 def bootstrap_coverage(seeds: int, draw: Callable, number: int, random: np.random.Generator) -> float:
-    """Percent of BCa intervals (Efron 1987) of a difference of two means that cover it."""
-    covered = 0
-    for _ in range(number):
-        a, b = draw(random, (2, seeds))
-        interval = stats.bootstrap(
-            (a, b), lambda a, b, axis: a.mean(axis) - b.mean(axis), n_resamples=999, rng=random, method="BCa"
-        ).confidence_interval
-        covered += interval.low <= 0 <= interval.high
-    return 100 * covered / number
+    """Percent of BCa intervals of a difference of two means that cover it."""
+    intervals = np.array([bca_interval(draw(random, (2, seeds)), (1, -1)) for _ in range(number)])
+    return 100 * float(((intervals[:, 0] <= 0) & (intervals[:, 1] >= 0)).mean())
 
 
 def permutation_p(a: np.ndarray, b: np.ndarray) -> float:
-    """p of the permutation test of Welch's t, exact where both arms are alike but for their means (Janssen 1997)."""
+    """p of the permutation test of Welch's t against no difference, in either direction."""
 
-    def t(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
-        return (x.mean(axis) - y.mean(axis)) / np.sqrt(x.var(axis, ddof=1) + y.var(axis, ddof=1))
+    def t(*samples: np.ndarray, axis: int) -> np.ndarray:
+        c = contrast(samples, (1, -1), 0.0)
+        return c.effect / c.error
 
-    return float(stats.permutation_test((a, b), t, vectorized=True, n_resamples=1000, rng=0).pvalue)
+    test = Permuted((a, b), np.array((1, -1)), t)
+    return test.p_above(0) if a.mean() > b.mean() else test.p_below(0)
 
 
 def permutation_errors(seeds: int, scenario: str, number: int, random: np.random.Generator) -> float:
@@ -271,16 +403,11 @@ def paired_width(
 
 def main() -> None:
     random = np.random.default_rng(0)
-    print(
-        "Coverage of 95 % intervals, and reports of 20 claims with a false verdict (at most 5 %), in percent\n"
+    title(
+        "Coverage of 95 % intervals, and reports of 20 claims with a false verdict (at most 5 %), in percent"
     )
-    row(
-        "runs",
-        "n",
-        "claims",
-        *(f"{told}, {method}" for method in METHODS for told in ("covers", "false reports")),
-    )
-    row(*["---"] * (3 + 2 * len(METHODS)))
+    told = (f"{told}, {method}" for method in METHODS for told in ("covers", "false reports"))
+    head("runs", "n", "claims", *told)
     for scenario in SCENARIOS:
         for seeds in SEEDS:
             runs = reports(random, scenario, seeds, 20_000)
@@ -288,38 +415,70 @@ def main() -> None:
                 p = [method(runs, pair) for method in METHODS.values()]
                 told = (f"{asked(x):.1f}" for x in p for asked in (coverage, false_reports))
                 row(scenario, seeds, claims, *told)
-    print("\nPower of Welch's test in percent, against the effect in standard deviations of an arm\n")
+    title("Coverage of Welch's 95 % intervals in percent, by the correlation of the seeds of two equal arms")
+    correlations = (-0.67, -0.5, -0.3, 0, 0.3, 0.5, 0.8)
+    head("n", *(f"{r:g}".replace("-", "−") for r in correlations))
+    for seeds in SEEDS:
+        p = [correlated_p(seeds, r, 40_000, random) for r in correlations]
+        row(seeds, *(f"{coverage(x):.1f}" for x in p))
+    title("Coverage of 95 % intervals in percent where one run of one arm diverged")
+    head("n", "of the mean of runs that train", "with guessing once in n", "without that run, of the first")
+    for seeds in SEEDS:
+        row(seeds, *(f"{covers:.1f}" for covers in one_diverged(seeds, 40_000, random)))
+    title("Power of Welch's test in percent, against the effect in standard deviations of an arm")
     effects = (0.5, 1, 2, 3, 4, 6, 8)
-    row("n", "level", *effects)
-    row(*["---"] * (2 + len(effects)))
+    head("n", "level", *effects)
     for seeds in SEEDS:
         for name, level in LEVELS.items():
             row(seeds, name, *(f"{power(seeds, effect, level, 10_000, random):.0f}" for effect in effects))
-    print("\nCoverage of BCa bootstrap intervals in percent\n")
-    row("n", "normal", "heavy tails")
-    row("---", "---", "---")
+    title("Coverage of BCa bootstrap intervals in percent")
+    head("n", "normal", "heavy tails")
     for seeds in (6, 10, 20):
         row(seeds, *(f"{bootstrap_coverage(seeds, draw, 1000, random):.1f}" for draw in (normal, heavy)))
-    print("\nErrors of the permutation test at 0.05 in percent, between the noisiest and the quietest arm\n")
-    row("n", *SCENARIOS)
-    row(*["---"] * (1 + len(SCENARIOS)))
+    title("Errors of the permutation test at 0.05 in percent, between the noisiest and the quietest arm")
+    head("n", *SCENARIOS)
     for seeds in (6, 10):
-        row(seeds, *(f"{permutation_errors(seeds, scenario, 1000, random):.1f}" for scenario in SCENARIOS))
-    print("\nWidth of the interval over paired seeds, as part of Welch's, by their correlation\n")
+        row(seeds, *(f"{permutation_errors(seeds, scenario, 500, random):.1f}" for scenario in SCENARIOS))
+    title("Width of the interval over paired seeds, as part of Welch's, by their correlation")
     correlations = (0, 0.3, 0.4, 0.5, 0.6, 0.9)
-    row("n", "level", *correlations)
-    row(*["---"] * (2 + len(correlations)))
+    head("n", "level", *correlations)
     for seeds in SEEDS:
         for name, level in LEVELS.items():
             row(seeds, name, *(f"{paired_width(seeds, r, level, 10_000, random):.2f}" for r in correlations))
-    told = "supported, refuted, false reports, in percent"
-    print(f"\nVerdicts on 20 claims by kind and true effect in margins: {told}\n")
-    row("claims", *(f"n = {seeds}" for seeds in SEEDS))
-    row(*["---"] * (1 + len(SEEDS)))
-    tables = [(name, report, VARIED) for name, report in REPORTS.items()]
-    for name, report, varied in [*tables, ("greater, 0, noisy", REPORTS["greater, 0"], NOISY)]:
-        found = (shares(report, verdicts(report, seeds, 2000, random, varied)) for seeds in SEEDS)
+    title(
+        "Verdicts on 20 claims by kind and true effect in margins: supported, refuted, false reports, in percent"
+    )
+    head("claims", *(f"n = {seeds}" for seeds in SEEDS))
+    for name, report in REPORTS.items():
+        found = (final(report, seeds, 4000, random) for seeds in SEEDS)
         row(name, *(", ".join(f"{share:.1f}" for share in of_seeds) for of_seeds in found))
+    title(
+        "Reports of the claims of the suite digits with a false verdict, in percent, all true effects where one is "
+        "likeliest; and were p values one-sided where that can be"
+    )
+    report = of_suite("digits")
+    head("runs", *(f"n = {seeds}{told}" for told in ("", ", one-sided") for seeds in SEEDS))
+    for name, arms in ARMS_VARY.items():
+        found = (
+            final(report, seeds, 10_000, random, arms, one_sided)[2]
+            for one_sided in (False, True)
+            for seeds in SEEDS
+        )
+        row(name, *(f"{false:.1f}" for false in found))
+
+
+def final(report: Sequence[Tested], *how: object) -> tuple[float, float, float]:
+    """Shares of the verdicts that hold with and without diverged runs."""
+    return shares(report, agreed(*verdicts(report, *how)))
+
+
+def title(told: str) -> None:
+    print(f"\n{told}\n")
+
+
+def head(*cells: object) -> None:
+    row(*cells)
+    row(*["---"] * len(cells))
 
 
 def row(*cells: object) -> None:
