@@ -19,7 +19,7 @@ if form not in ("course", "paper"):
     raise WorkflowError(f"--config format: found {form}; give course or paper")
 
 # Of a database that several machines share; its password stays in the environment, as all of the address may.
-database = config.get("storage", "")
+database = str(config.get("storage") or "")
 
 try:
     plan = make_plan(Library(extra), suite)
