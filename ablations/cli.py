@@ -368,6 +368,8 @@ def train(options: argparse.Namespace) -> None:
     plan = planned(options)
     if (options.job is None) == (options.study is None):
         raise UserError("name a study, or a job with --job")
+    if options.job is not None and options.trial is not None:
+        raise UserError("--trial goes with a study, not with --job")
     positive(options, "threads", "runs_per_gpu", "at_once")
     check_wait(options)
     if options.job is not None:

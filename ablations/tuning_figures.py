@@ -122,11 +122,11 @@ def curves(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     for ax, (title, of_panel) in zip(axes, split.items(), strict=True):
         for level, look in looks(planned, colour).items():
             rows = of_panel[of_panel[colour] == level]
-            line, stopped = rows.dropna(subset="lowest"), rows[(rows["finished"] == 0) & (rows["pruned"] > 0)]
-            works = line[line["works"]]
+            tried = rows[rows["finished"] + rows["pruned"] > 0]  # a line ends where all trials were stopped
+            works, stopped = tried[tried["works"]], tried[tried["finished"] == 0]
             style = {"color": look.colour, "markersize": 4}
-            ax.plot(line["rate"], line["lowest"], look.line, color=look.colour, linewidth=1.2)
-            ax.plot(line["rate"], line["lowest"], look.marker, markerfacecolor="white", **style)
+            ax.plot(tried["rate"], tried["lowest"], look.line, color=look.colour, linewidth=1.2)
+            ax.plot(tried["rate"], tried["lowest"], look.marker, markerfacecolor="white", **style)
             ax.plot(works["rate"], works["lowest"], look.marker, label=level, **style)
             ax.plot(stopped["rate"], stopped["stopped_at"], "x", alpha=0.5, **style)
         ax.set(title=title, xlabel=field_in_words(RATE), xscale="log", ylim=(0, None))

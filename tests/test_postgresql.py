@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import signal
@@ -13,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from conftest import snakemake
 from test_search import (
     OWN,
     RATE,
@@ -33,6 +33,7 @@ from test_search import (
 
 from ablations import layout
 from ablations.cli import main
+from ablations.errors import UserError
 from ablations.search import storage as storages
 from ablations.search import worker as working
 from ablations.search.address import ADDRESS
@@ -229,10 +230,60 @@ def test_a_server_that_goes_away_ends_a_worker_with_one_message(database, server
     def gone(*_, **__):
         with psycopg.connect(address.replace("+psycopg", "") + "/postgres", autocommit=True) as connection:
             connection.execute(f"drop database {name} with (force)")
-        raise AssertionError("the database is gone")
+        raise UserError("what cannot be written down any more")
 
-    with monkeypatch.context() as patch, contextlib.suppress(AssertionError):
-        patch.setattr("ablations.search.training.train_arm", gone)
-        assert main(["search", "depth", *OWN]) == 2
+    monkeypatch.setattr("ablations.search.training.train_arm", gone)
+    assert main(["search", "depth", *OWN]) == 2
     told = capsys.readouterr().err
+    assert told.startswith("ablations: postgresql+psycopg://me:***@127.0.0.1:") and told.count("\n") == 1
     assert told.count("cannot be used (") == 1 and server[1][:8] not in told
+
+
+def test_machines_that_make_the_tables_of_a_new_database_at_once_do_not_fail(database):
+    """Several times, for they have to meet."""
+    import psycopg
+
+    address, name = os.environ[ADDRESS].rsplit("/", 1)
+    for _ in range(3):
+        with psycopg.connect(address.replace("+psycopg", "") + "/postgres", autocommit=True) as connection:
+            connection.execute(f"drop database {name} with (force)")
+            connection.execute(f"create database {name}")
+
+        def connect():
+            while not (database / "now").exists():
+                time.sleep(0.001)
+            open_storage("tiny").get_all_studies()
+
+        children = [in_a_process(connect) for _ in range(6)]
+        (database / "now").touch()
+        assert [ended(child) for child in children] == [0] * 6
+        (database / "now").unlink()
+
+
+def test_snakemake_lets_no_password_out_of_the_environment(database, server, monkeypatch):
+    _, password = server
+    address, secret = os.environ[ADDRESS], password[:8]
+    before_at, after_at = address.split("@")
+    asked = ("search", "--config", "suite=tiny", "extra=my", "study=depth")
+    definitions(database, f"{{trials: 2, seeds: 1, space: {RATE}}}", epochs=1)
+    monkeypatch.delenv(ADDRESS)
+    configured = f"storage={before_at.rpartition(':')[0]}@{after_at}"
+    monkeypatch.setenv("PGPASSWORD", password)
+    told = snakemake(*asked, configured, folder=database)
+    told += snakemake(*asked, configured, "--report", "provenance.html", folder=database)
+    assert len(table(database)) == 2
+    # A larger budget, so that there is something to do: with a wrong password, and with all of the address in the
+    # environment.
+    definitions(database, f"{{trials: 3, seeds: 1, space: {RATE}}}", epochs=1)
+    monkeypatch.setenv("PGPASSWORD", f"wrong{password}")
+    told += snakemake(*asked, configured, "--until", "begin_search", folder=database, check=False)
+    failed = [log.read_text() for log in database.glob("results/tiny/logs/begin_search/*.log")]
+    assert any("password authentication failed" in log for log in failed) and "Traceback" not in str(failed)
+    monkeypatch.delenv("PGPASSWORD")
+    monkeypatch.setenv(ADDRESS, address)
+    told += snakemake(*asked, "--until", "end_search", folder=database)
+    assert len(table(database)) == 3 and not layout.journal("tiny").exists()
+    assert secret not in told
+    files = [path for path in database.rglob("*") if path.is_file()]
+    assert any(".snakemake/metadata" in str(path) for path in files)
+    assert not [path for path in files if secret.encode() in path.read_bytes()]

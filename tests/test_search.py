@@ -37,6 +37,7 @@ from ablations.data import read_header
 from ablations.errors import UserError
 from ablations.plan import Run, make_plan
 from ablations.search import storage as storages
+from ablations.search import trials as searching
 from ablations.search import worker as working
 from ablations.search.address import ADDRESS, without_password
 from ablations.search.outcome import write_outcome
@@ -73,7 +74,7 @@ def no_worker_waits_for_ever():
         raise AssertionError("a worker waits for ever")
 
     before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(900)
+    signal.alarm(1800)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
@@ -897,17 +898,28 @@ def test_errors_of_epochs_have_no_part_in_the_test_over_seeds():
     ],
 )
 def test_the_first_rung_is_after_the_longest_warm_up_and_the_last_after_the_most_epochs(
-    workspace, space, epochs, warmup
+    workspace, monkeypatch, space, epochs, warmup
 ):
     definitions(workspace, f"{{trials: 2, space: {space}}}", epochs=4)
     suite = workspace / "my" / "suites" / "tiny.yaml"
     suite.write_text(suite.read_text().replace("epochs: 4,", "epochs: 4, warmup: 1,"))
-    study = planned(workspace)
+    study, given = planned(workspace), []
     begin("tiny", study, open_storage("tiny"))
-    (each,) = studies(study)
-    assert each.pruner.epochs == epochs
-    hyperband = each.pruner.over_epochs
-    assert (hyperband._min_resource, hyperband._max_resource) == (int(warmup) + 1, epochs)
+    monkeypatch.setattr(searching, "EpochsThenSeeds", lambda *limits: given.append(limits))
+    studies(study)
+    assert given == [(epochs, warmup)]
+
+
+@pytest.mark.parametrize("warmup", [0, 1.0, 2.5])
+def test_no_trial_is_stopped_while_its_rates_still_grow(workspace, monkeypatch, warmup):
+    monkeypatch.setattr(searching, "EpochsThenSeeds", lambda epochs, _: EpochsThenSeeds(epochs, warmup))
+    rates = [round(0.01 * (1 + n), 2) for n in range(12)]
+    training = Given({rate: [1000 * rate] * 9 for rate in rates}, {rate: [1000 * rate] * 2 for rate in rates})
+    trials = with_given_trials(workspace, monkeypatch, rates, training, seeds=2, epochs=9)
+    stopped = {
+        training.trained[rate, 0] for rate, trial in trials.items() if trial.state == TrialState.PRUNED
+    }
+    assert stopped and min(stopped) == int(warmup) + 1
 
 
 def test_two_objectives_are_error_and_multiply_adds_and_nothing_is_pruned(tmp_path):

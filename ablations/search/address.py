@@ -1,4 +1,4 @@
-"""The address of the database that the machines of a search share. Imports nothing, for Snakemake parses with it."""
+"""The address of the database that the machines of a search share. Imports little, for Snakemake parses with it."""
 
 from __future__ import annotations
 
