@@ -324,8 +324,3 @@ def digest_of(content: bytes) -> str:
 def megabytes(size: int) -> str:
     """A size for people, in MB (10^6 bytes)."""
     return f"{size / 1e6:,.1f} MB"
-
-
-def many(count: int, what: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

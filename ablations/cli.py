@@ -728,6 +728,8 @@ def verify(options: argparse.Namespace) -> int:
     from ablations.verification import verify
 
     positive(options, "rerun")
+    if options.seed is not None and options.rerun is None:
+        raise UserError("--seed draws the runs of --rerun; give both")
     suite = options.suite or ("digits" if options.study else None)
     checked = verify(library(options), suite, options.study)
     print(checked)

@@ -12,12 +12,13 @@ from pathlib import Path, PurePosixPath
 
 from ablations import layout
 from ablations.agreement import OUTCOME, Outcome, first_difference, side_by_side
-from ablations.archive import RUNS, Archive, ExportedRun, digest_of, many, printable
+from ablations.archive import RUNS, Archive, ExportedRun, digest_of, printable
 from ablations.data import read_header
 from ablations.errors import UserError
 from ablations.files import set_aside
 from ablations.locks import alone
 from ablations.plan import ENGINE_VERSION, run_of
+from ablations.progress import many
 from ablations.schema import shown
 from ablations.store import (
     FILES,

@@ -70,3 +70,8 @@ def duration(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def many(count: int, what: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -19,13 +19,13 @@ from ruamel.yaml.scalarstring import walk_tree
 
 import ablations
 from ablations import layout
-from ablations.archive import FORMAT, RUNS, Source, many, megabytes, pack
+from ablations.archive import FORMAT, RUNS, Source, megabytes, pack
 from ablations.config import TUNED, Factor, Study, set_fields
 from ablations.data import Header, read_header
 from ablations.errors import UserError
 from ablations.files import json_bytes
 from ablations.plan import ENGINE_VERSION, PREPARATION_VERSION, Plan, Run
-from ablations.progress import Share
+from ablations.progress import Share, many
 from ablations.store import LEFT_OUT, Damaged, Store, is_weights, runs_of, sums_text
 
 REPORTS = (".md", ".html", ".pdf", ".svg", ".csv")  # what a folder of reports holds

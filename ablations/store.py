@@ -141,7 +141,7 @@ class Store:
 
     def lacks_snapshots(self, run: Run, metrics: Mapping[str, Any]) -> bool:
         """Whether a finished run with these metrics has not kept the weights of its epochs, here or elsewhere."""
-        kept = epochs_of((*self.sums(run.id), *self.left_out(run.id)))
+        kept = epochs_of((*(self.sums(run.id) or ()), *self.left_out(run.id)))
         return kept != snapshot_epochs(metrics["epochs_trained"])
 
     def metrics(self, run: Run) -> dict[str, Any] | None:
@@ -152,9 +152,9 @@ class Store:
         if metrics is None:
             return None
         stored = json.loads(self.file(run.id, "config.json"))
-        if stored["engine"] != run.config["engine"]:
+        if stored.get("engine") != run.config["engine"]:
             raise UserError(
-                f"{self.path(run)}: trained by engine version {stored['engine']}, this is {run.config['engine']}; delete "
+                f"{self.path(run)}: trained by engine version {stored.get('engine')}, this is {run.config['engine']}; delete "
                 "this folder to train it anew"
             )
         for part in ("model", "recipe"):

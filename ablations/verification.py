@@ -16,11 +16,8 @@ from ablations import data, layout
 from ablations.config import TUNED, Library
 from ablations.errors import UserError
 from ablations.plan import ENGINE_VERSION, Arm, Plan, Run, make_plan, run_of
-from ablations.progress import Share
+from ablations.progress import Share, many
 from ablations.store import LEFT_OUT, Damaged, Store, runs_of
-
-# What a run can be found to be, as it is told.
-FOUND = ("as they were written", "damaged", "not finished")
 
 
 @dataclass(frozen=True)
@@ -41,12 +38,8 @@ class Checked:
 
     def __str__(self) -> str:
         found = "".join(f"\n\n{fault.what}\n    mend it by: {fault.mend}" for fault in self.faults)
-        return "\n".join([*self.counts, faults(len(self.faults)) + found])
-
-
-def faults(count: int) -> str:
-    """How many were found."""
-    return "No faults." if not count else f"{count:,} fault{'' if count == 1 else 's'}:"
+        number = f"{many(len(self.faults), 'fault')}:" if self.faults else "No faults."
+        return "\n".join([*self.counts, number + found])
 
 
 def verify(library: Library, suite: str | None, study: str | None) -> Checked:
@@ -84,9 +77,8 @@ def plans_with_results(library: Library, checked: Checked) -> Iterator[Plan]:
 def commands(plan: Plan, studies: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The runs of studies by id, each with the command that trains it."""
     for name in studies:
-        with contextlib.suppress(
-            UserError
-        ):  # its data are damaged, which is told: no one knows the ids of its runs
+        # Where its data are damaged, which is told, no one knows the ids of its runs.
+        with contextlib.suppress(UserError):
             for key, seed, run in runs_of(plan.study(name)):
                 if run is not None:
                     yield run.id, plan.train_command(name, key, seed)
@@ -113,7 +105,7 @@ def check_runs(store: Store, runs: Sequence[str], trains: Mapping[str, str], che
         except (ValueError, KeyError, TypeError) as error:
             meant = f"none of this version ({error})"
         if meant == run:
-            found["as they were written"] += 1
+            found["whole"] += 1
             found["other"] += other
             found["without"] += LEFT_OUT in store.sums(run)
             checked.runs.append(run)
@@ -122,19 +114,19 @@ def check_runs(store: Store, runs: Sequence[str], trains: Mapping[str, str], che
             again = f" && {trains[run]}" if run in trains else ""
             checked.faults.append(
                 Fault(
-                    f"{folder}: its config.json is that of another run, {meant}: it was altered, or a default was",
+                    f"{folder}: its config.json is that of another run, {meant}: it was altered, or a field has another default",
                     f"rm -r {folder}{again}",
                 )
             )
-    told = [f"{found[name]:,} {name}" for name in FOUND if found[name] or name == FOUND[0]]
+    whole = found["whole"]
+    told = [f"{many(whole, 'run')} as {'it was' if whole == 1 else 'they were'} written"]
     if found["without"]:
-        told[0] += f" ({found['without']:,} without their weights)"
+        told[0] += f" ({found['without']:,} without weights)"
     if found["other"]:
         told[0] += f" ({found['other']:,} of other engine versions, whose ids are not checked)"
+    told += [f"{found[name]:,} {name}" for name in ("damaged", "not finished") if found[name]]
     aside = len(list(store.folder.glob("*.damaged-*")))
-    checked.counts.append(
-        f"{store.folder}: runs: {', '.join(told)}" + (f"; {aside} set aside" if aside else "")
-    )
+    checked.counts.append(f"{store.folder}: {', '.join(told)}" + (f"; {aside} set aside" if aside else ""))
 
 
 # ------------------------------------------------------------------------------------------ data
@@ -153,7 +145,7 @@ def check_data(keys: Sequence[str], library: Library, checked: Checked) -> None:
             checked.faults.append(Fault(what, f"rm {path} && ablations prepare --data {key}{extra}"))
         progress.add(1)
     folder = layout.data("any").parent
-    checked.counts.append(f"{folder}: prepared data sets: {whole} of {len(keys)} as they were written")
+    checked.counts.append(f"{folder}: {whole} of {len(keys)} prepared data sets as they were written")
 
 
 def extra_of(library: Library, option: str) -> str:
@@ -179,7 +171,7 @@ def check_tables(plan: Plan, studies: Sequence[str], store: Store, checked: Chec
             checked.faults.append(Fault(f"{path}: {different}", f"rm {path} && {make_command(plan, study)}"))
         else:
             whole += 1
-    told = f"suite {plan.suite_name}: tables of runs: {whole} of {counted} as the store has them"
+    told = f"suite {plan.suite_name}: {whole} of {counted} tables of runs as the store has them"
     checked.counts.append(told + (f"; {unknown} not checked, without their data" if unknown else ""))
 
 

@@ -65,9 +65,9 @@ def test_what_is_as_it_was_written_has_no_faults(plan, capsys):
     for suite in (MINE, ("depth", *MINE), ("--extra", "my")):
         assert main(["verify", *suite]) == 0
         told = capsys.readouterr().out
-        assert "results/runs: runs: 4 as they were written\n" in told
-        assert "results/data: prepared data sets: 1 of 1 as they were written\n" in told
-        assert "suite mine: tables of runs: 3 of 3 as the store has them\n" in told and told.endswith(
+        assert "results/runs: 4 runs as they were written\n" in told
+        assert "results/data: 1 of 1 prepared data sets as they were written\n" in told
+        assert "suite mine: 3 of 3 tables of runs as the store has them\n" in told and told.endswith(
             "No faults.\n"
         )
 
@@ -83,7 +83,7 @@ def test_a_damaged_file_is_found_and_its_run_trained_anew_by_the_command(plan, r
     command = "ablations train depth shortcut=none depth=8 --seeds 0 --suite mine --extra my"
     assert main(["verify", *MINE]) == 1
     told = capsys.readouterr().out
-    assert "3 as they were written, 1 damaged" in told
+    assert "3 runs as they were written, 1 damaged" in told
     assert told.endswith(f"1 fault:\n\n{run / name}: {reason}\n    mend it by: {command}\n")
 
 
@@ -133,7 +133,7 @@ def test_runs_of_other_engine_versions_and_of_no_study_are_left_in_peace(plan, r
     shutil.rmtree(layout.RESULTS / "mine")
     assert main(["verify"]) == 0
     assert (
-        "4 as they were written (1 of other engine versions, whose ids are not checked)"
+        "4 runs as they were written (1 of other engine versions, whose ids are not checked)"
         in capsys.readouterr().out
     )
 
@@ -143,7 +143,7 @@ def test_what_is_not_finished_or_set_aside_is_counted(plan, run, capsys):
     shutil.copytree(run, run.with_name(f"{run.name}.damaged-1"))
     shutil.rmtree(layout.RESULTS / "mine")
     assert main(["verify"]) == 0
-    assert "3 as they were written, 1 not finished; 1 set aside" in capsys.readouterr().out
+    assert "3 runs as they were written, 1 not finished; 1 set aside" in capsys.readouterr().out
 
 
 def test_a_damaged_run_that_no_study_asks_for_is_to_be_deleted(plan, run):
@@ -210,7 +210,7 @@ def test_tables_without_their_data_are_not_checked(plan, capsys):
         layout.data(arm.data_key).unlink(missing_ok=True)
     assert main(["verify", "--extra", "my"]) == 0
     assert (
-        "tables of runs: 0 of 0 as the store has them; 3 not checked, without their data"
+        "0 of 0 tables of runs as the store has them; 3 not checked, without their data"
         in capsys.readouterr().out
     )
 
@@ -224,10 +224,12 @@ def test_a_suite_whose_file_is_broken_is_told(plan, capsys):
 
 def test_an_empty_folder_has_no_faults(workspace, capsys):
     assert main(["verify"]) == 0
-    assert "runs: 0 as they were written" in capsys.readouterr().out
+    assert "results/runs: 0 runs as they were written" in capsys.readouterr().out
     assert main(["verify", "--rerun", "1"]) == 2
     assert "no run can be trained again here" in capsys.readouterr().err
     assert main(["verify", "dept"]) == 2
+    assert main(["verify", "--seed", "1"]) == 2
+    assert "--seed draws the runs of --rerun; give both" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suite", Library().names("suites"))
@@ -339,7 +341,7 @@ def test_runs_without_weights_are_compared_by_their_checksum(copy, capsys):
     assert main(["import", "tiny.tar.gz"]) == 0
     assert main(["verify", *TINIES, "--rerun", "2"]) == 0
     told = capsys.readouterr().out
-    assert "2 as they were written (2 without their weights)" in told and "2 the same to the bit" in told
+    assert "2 runs as they were written (2 without weights)" in told and "2 the same to the bit" in told
 
 
 def test_what_cannot_be_trained_here_is_not_chosen(copy, monkeypatch):

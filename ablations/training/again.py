@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import tempfile
@@ -37,7 +38,10 @@ def choose(store: Store, ids: Iterable[str], number: int, seed: int) -> list[Sto
     """Some runs drawn by a seed from those that can be trained again here: of this engine version, their data
     prepared, on a kind of device that is here. UserError where there is none."""
     files = sorted(layout.data("any").parent.glob("*.safetensors"))
-    known = {header.fingerprint: path for path in files if (header := data.read_header(path))}
+    known = {}
+    for path in files:
+        with contextlib.suppress(UserError):  # damaged
+            known[data.read_header(path).fingerprint] = path
     kinds = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     able = []
     for name in sorted(ids):
