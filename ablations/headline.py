@@ -111,6 +111,7 @@ def draw_title(ax: Axes, place: float, title: str) -> None:
     above_lines = {"zorder": 1.8, "clip_on": False}
     ax.axhspan(place, place + ROW, color="white", linewidth=0, **above_lines)
     style = {"va": "center", "fontsize": 8, "fontweight": "bold"}
+    style["parse_math"] = False  # matplotlib knows less TeX than the report
     name = ax.annotate(title, (0.01, place + ROW / 2), xycoords=("figure fraction", "data"), **style)
     name.set_in_layout(False)  # it may reach into the axes
 

@@ -362,8 +362,8 @@ class Found(Strict):
 class Outcome(Strict):
     """What a search found for each arm of a study."""
 
-    study: str
-    suite: str
+    study: str | None = None
+    suite: str | None = None
     arms: Sequence(Found)
 
 

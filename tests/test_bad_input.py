@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 import yaml  # PyYAML: the second reader
 from conftest import ROOT, examples, snakemake, tally, write
@@ -27,6 +28,7 @@ from ablations import layout
 from ablations.cli import main
 from ablations.config import KINDS, PACKAGE, RESERVED, Library, Recipe, Suite
 from ablations.errors import UserError
+from ablations.headline import draw_title
 from ablations.options import Options, read_options
 from ablations.plan import Plan, make_plan
 from ablations.reading import read_yaml
@@ -1040,6 +1042,13 @@ def test_nothing_in_a_text_runs_or_reads_anything(workspace):
     assert not re.search(r"(?<!\\)<(script|img|div|b)|\]\((javascript|data|/etc)", without_code), text
     typesetter.pdf(HOSTILE, "report.pdf", paper=False)  # `#panic()` would have stopped typst
     assert (workspace / "report" / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_a_title_with_formulas_that_matplotlib_does_not_know_is_drawn():
+    figure, ax = plt.subplots()
+    draw_title(ax, 0.0, r"Depth of $\boldsymbol{x}$ and $\nope$")
+    figure.draw_without_rendering()
+    plt.close(figure)
 
 
 def test_raw_html_is_refused_wherever_a_study_has_text(tmp_path):
