@@ -1,5 +1,6 @@
 import hashlib
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -39,8 +40,8 @@ os.environ.update(jobs_environment)
 # Those that can be tuned; tuned, they have tables, figures and a report of their own.
 searchable = [name for name, planned in plan.studies.items() if planned.search]
 tuned = [f"{name}{TUNED}" for name in searchable]
-# Workers that share the trials of a search.
-workers = int(config.get("workers", workflow.cores or 1))
+# Workers that share the trials of a search: one for each core, where their number is given.
+workers = int(config.get("workers", workflow.resource_settings.cores or 1))
 
 
 wildcard_constraints:
