@@ -7,6 +7,7 @@
 #   snakemake --cores 8 all_studies                              every study of the suite
 #   snakemake --cores 8 --config format=paper author="A. Student"  the PDF in two columns, with a name
 #   snakemake search --cores 8 --config study=depth             tune every arm of a study, and report what changes
+#   snakemake --profile workflow/profiles/slurm --config suite=cifar10    jobs of a cluster
 #   snakemake -n                                                 what would be done
 #   snakemake --report results/provenance.html                   where each result came from, in one file
 #
@@ -17,6 +18,7 @@ report: "workflow/captions/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/search.smk"

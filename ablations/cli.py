@@ -106,9 +106,23 @@ def parser() -> argparse.ArgumentParser:
 
     add(list_, "list studies, suites and data sets", "ablations list --extra my")
     add(show, "show a study as a suite runs it", "ablations show depth --suite cifar10").add_argument("study")
-    add(
-        plan, "show runs, what is cached, and what the rest costs", "ablations plan depth --suite cifar10"
-    ).add_argument("study", nargs="?", help="only this study (default: all that the suite lists)")
+    each = add(
+        plan,
+        "show runs, what is cached, and what the rest costs",
+        "ablations plan depth --suite cifar10\n  ablations plan --resources --device cuda --suite cifar10",
+    )
+    each.add_argument("study", nargs="?", help="only this study (default: all that the suite lists)")
+    each.add_argument(
+        "--resources",
+        action="store_true",
+        help="estimate time, memory and disk of the jobs, and write them down for Snakemake",
+    )
+    each.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="what --resources is for (default: auto, as the newest run, or as this machine)",
+    )
     add(prepare, "prepare the data of a suite", "ablations prepare --suite cifar10").add_argument(
         "--data", metavar="KEY", help="only the file of this key"
     )
@@ -128,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
         help="with the settings of trial N of the search of each arm, over the search's seeds",
     )
     where_to_train(each)
+    beyond_budget(each)
     each.add_argument(
         "--at-once",
         metavar="N",
@@ -149,6 +164,7 @@ def parser() -> argparse.ArgumentParser:
         help="only make the list of trials, only do trials, or only write down what was found",
     )
     where_to_train(each)
+    beyond_budget(each)
     add(
         cost, "count MACs, parameters and activations of a study's arms", "ablations cost depth"
     ).add_argument("study")
@@ -288,6 +304,11 @@ def where_to_train(each: argparse.ArgumentParser) -> None:
     )
 
 
+def beyond_budget(each: argparse.ArgumentParser) -> None:
+    """The option of a verb that asks before it trains more than the suite's budget."""
+    each.add_argument("--yes", action="store_true", help="train, even if it is more than the suite's budget")
+
+
 # ------------------------------------------------------------------------------------------ looking
 
 
@@ -330,10 +351,11 @@ def show(options: argparse.Namespace) -> None:
 
 
 def plan(options: argparse.Namespace) -> None:
-    from ablations.overview import overview
+    from ablations.overview import demand, overview
 
     plan = planned(options)
-    print(overview(plan, [options.study] if options.study else plan.listed))
+    studies = [options.study] if options.study else plan.listed
+    print(demand(plan, studies, options.device) if options.resources else overview(plan, studies))
 
 
 # ------------------------------------------------------------------------------------------ the steps of the way
@@ -390,6 +412,7 @@ def train(options: argparse.Namespace) -> None:
         if options.trial is not None:
             arms, seeds = of_trial(options, searched(plan, study), arms), range(study.search.seeds)
         work = {arm.id: (arm, options.seeds or seeds) for arm in arms.values()}
+        within_budget(options, plan, work.values())
 
     from ablations import data
     from ablations.files import write_text
@@ -443,12 +466,30 @@ def search(options: argparse.Namespace) -> None:
     study = searched(plan, plan.study(options.study))
     positive(options, "threads", "runs_per_gpu")
     check_wait(options)
+    if options.part is None:
+        runs = study.search.trials * study.search.seeds
+        within_budget(options, plan, trials=[(arm, runs) for arm in study.arms.values()])
 
     from ablations.search.storage import open_storage, told_without_password
 
     storage = open_storage(options.suite)
     with told_without_password():
         do_parts(options, study, storage)
+
+
+def within_budget(
+    options: argparse.Namespace,
+    plan: Plan,
+    arms: Iterable[tuple[Arm, Iterable[int]]] = (),
+    trials: Iterable[tuple[Arm, int]] = (),
+) -> None:
+    """UserError where some arms with their seeds, or trials of arms, are more than the suite's budget, unless the user
+    has said yes."""
+    from ablations import budget, gpus
+
+    if not options.yes:
+        kind = "cuda" if options.device != "cpu" and gpus.visible() else "cpu"
+        budget.check(plan, budget.planned(plan, arms, kind, trials), plan.suite.budget, "--yes")
 
 
 def do_parts(options: argparse.Namespace, study: PlannedStudy, storage: BaseStorage) -> None:

@@ -692,6 +692,15 @@ class StudyInSuite(Strict):
     search: SearchInSuite = SearchInSuite()
 
 
+class Budget(Strict):
+    """What may be trained at a time without asking: runs that the store lacks, hours that they take one after another,
+    what they leave on disk."""
+
+    runs: Positive = 5000
+    hours: Annotated[float, Field(gt=0)] = 200.0
+    disk_gb: Annotated[float, Field(gt=0)] = 100.0
+
+
 class Suite(Strict):
     """Where studies are run: data set, recipe, seeds, scale. Each study has a report of its own; those that
     `report` names, all if it is not given, are in the suite's."""
@@ -706,6 +715,7 @@ class Suite(Strict):
     seeds_per_job: Positive | None = None  # cut an arm's seeds into jobs of so many, for clusters
     target_error: Percent | None = None  # a validation error: how long did runs take to get there?
     search: SearchInSuite = SearchInSuite()  # of every study; what the suite says of one wins over it
+    budget: Budget = Budget()
 
     @field_validator("report")
     @classmethod

@@ -53,6 +53,11 @@ def data_benchmark(key: str) -> Path:
     return RESULTS / "benchmarks" / "prepare" / f"{key}.tsv"
 
 
+def resources(suite: str) -> Path:
+    """What each of a suite's training jobs takes."""
+    return RESULTS / suite / "resources.csv"
+
+
 def timing(suite: str) -> Path:
     """Where a suite's wall time went."""
     return RESULTS / suite / "timing.csv"

@@ -40,6 +40,10 @@ class Options(Strict):
     runs_per_gpu: Several = 1  # training processes that may share a GPU
     gpu_wait: Annotated[float, Field(ge=0, le=10_000)] = 24.0  # hours to wait for a GPU while all are taken
     at_once: Several | None = None  # seeds that a training process trains at the same time
+    yes: bool = False  # train, even if it is more than the budget of the suite
+    budget_runs: int | None = None  # or another budget; the suite's holds where none is given
+    budget_hours: float | None = None
+    budget_disk_gb: float | None = None
 
 
 def read_options(config: Mapping[str, Any]) -> Options:

@@ -1,12 +1,15 @@
-"""What a suite would train: runs, what is cached, and what the rest costs."""
+"""What a suite would train: runs, what is cached, what the rest costs, and what its jobs take."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
-from ablations import data, layout
-from ablations.plan import Arm, Plan, Run
+from ablations import data, layout, resources
+from ablations.budget import Headers, size
+from ablations.estimates import Costs, estimates
+from ablations.plan import Arm, Job, Plan, Run
 from ablations.progress import duration
 from ablations.store import Store
 
@@ -14,7 +17,7 @@ from ablations.store import Store
 def overview(plan: Plan, studies: list[str]) -> str:
     """A table of arms for a terminal. Training costs count the forward pass three times: backward takes two.
     The time is estimated from the pace of the runs that are cached."""
-    store = Store(layout.RESULTS)
+    store, known = Store(layout.RESULTS), Costs()
     lines = [f"suite {plan.suite_name}: {plan.suite.title}"]
     runs: dict[str, tuple[Run, float | None]] = {}  # by id, with the MACs of its training
     for name in studies:
@@ -24,7 +27,7 @@ def overview(plan: Plan, studies: list[str]) -> str:
         for key, arm in study.arms.items():
             header = data.read_header(layout.data(arm.data_key))
             of_arm = [Run(arm, seed, header.fingerprint if header else "") for seed in study.seeds]
-            macs, work = costs(arm, header)
+            macs, work = costs(arm, header, known)
             runs |= {run.id: (run, work) for run in of_arm}
             cached = sum(finished(plan, store, run) is not None for run in of_arm)
             levels = " ".join(f"{factor}={level}" for factor, level in study.levels(key).items())
@@ -36,10 +39,11 @@ def overview(plan: Plan, studies: list[str]) -> str:
         lines.append(f"Costs are known once the data are there: ablations prepare --suite {plan.suite_name}")
     elif missing:
         paces = [runs[name][1] / metrics["seconds"] for name, metrics in found.items()]
-        time = f"about {duration(sum(missing) / median(paces))} one after another, at the pace of the cached runs"
-        lines.append(
-            f"Left to train: {number(sum(missing))} MACs, {time if paces else 'no run yet to tell the pace'}."
-        )
+        time = "no run yet to tell the pace"
+        if paces:
+            seconds = sum(missing) / median(paces)
+            time = f"about {duration(seconds)} one after another, at the pace of the cached runs"
+        lines.append(f"Left to train: {number(sum(missing))} MACs, {time}.")
     return "\n".join(lines)
 
 
@@ -50,13 +54,11 @@ def finished(plan: Plan, store: Store, run: Run) -> dict[str, Any] | None:
     return None if lacks else metrics
 
 
-def costs(arm: Arm, header: data.Header | None) -> tuple[int | None, float | None]:
+def costs(arm: Arm, header: data.Header | None, known: Costs) -> tuple[int | None, float | None]:
     """MACs of an image, and of the training of a run; None before the data are prepared."""
     if header is None:
         return None, None
-    from ablations.cost import count
-
-    macs = count(arm.model, header.shape, header.classes).macs
+    macs = known.of(arm, header).macs
     steps = arm.recipe.epochs * (header.sizes["train"] // arm.recipe.batch_size)
     return macs, 3.0 * macs * steps * arm.recipe.batch_size
 
@@ -64,3 +66,59 @@ def costs(arm: Arm, header: data.Header | None) -> tuple[int | None, float | Non
 def number(value: float | None) -> str:
     """A cost for a table; ? where it is not known yet."""
     return "?" if value is None else f"{value:.2e}"
+
+
+def demand(plan: Plan, studies: list[str], kind: str) -> str:
+    """A table of arms with what their jobs take on a kind of device (cpu, cuda or auto), which is written to
+    results/<suite>/resources.csv too. A job trains its arm for all studies that share it. UserError where the data are
+    not prepared."""
+    jobs = {job.name: job for name in studies for job in plan.jobs_of(name)}
+    found, on = estimates(plan, jobs.values(), kind)
+    path = resources.write(plan.suite_name, found)
+    store, headers = Store(layout.RESULTS), Headers()
+
+    def left(job: Job) -> int:
+        runs = (Run(job.arm, seed, headers[job.arm.data_key].fingerprint) for seed in job.seeds)
+        return sum(finished(plan, store, run) is None for run in runs)
+
+    work = {name: (found[name], left(job)) for name, job in jobs.items()}
+    lines = [f"suite {plan.suite_name}: {plan.suite.title}"]
+    for name in studies:
+        study = plan.study(name)
+        lines += [
+            "",
+            f"{name}: {study.study.title}",
+            ROW.format("arm", "runs left", "minutes", "memory", "disk"),
+        ]
+        for key, arm in study.arms.items():
+            of_arm = [work[job.name] for job in plan.arm_jobs[arm.id]]
+            runs, seconds, disk_mb = total(of_arm)
+            memory = max(each.gpu_memory_mb or each.memory_mb for each, _ in of_arm)
+            levels = " ".join(f"{factor}={level}" for factor, level in study.levels(key).items())
+            cells = (f"{seconds / 60:.1f}", size(memory / 1000), size(disk_mb / 1000))
+            lines.append(ROW.format(levels, runs, *cells))
+    runs, seconds, disk_mb = total(work.values())
+    where = "Memory is the GPU's, of all runs of a job at once" if on.kind == "cuda" else "Memory is a job's"
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{runs:,} runs left: {duration(seconds)} one after another, {size(disk_mb / 1000)} on disk. {where}.",
+            f"From {on}.",
+            f"Written to {path}, where Snakemake finds what jobs on a cluster are to ask for: {resources.SAFETY_TIME:g} "
+            f"times the time, {resources.SAFETY_MEMORY:g} times the memory.",
+        ]
+    )
+
+
+ROW = "  {:<40} {:>9} {:>8} {:>8} {:>8}"
+
+
+def total(work: Iterable[tuple[resources.Estimate, int]]) -> tuple[int, float, float]:
+    """Runs, seconds and MB on disk of some jobs with how many runs are left of each."""
+    begun = [(each, runs) for each, runs in work if runs]
+    return (
+        sum(runs for _, runs in begun),
+        sum(each.startup + runs * each.seconds for each, runs in begun),
+        sum(runs * each.disk_mb for each, runs in begun),
+    )

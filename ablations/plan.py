@@ -86,14 +86,16 @@ class Arm:
     @cached_property
     def id(self) -> str:
         """Names the arm before its data are prepared; Snakemake's files carry it."""
-        return content_id(
-            {
-                "engine": ENGINE_VERSION,
-                "model": {"family": self.model.family, **identity(self.model)},
-                "recipe": identity(self.recipe),
-                "dataset": prepared_identity(self.dataset),
-            }
-        )
+        return content_id({**self.content, "dataset": prepared_identity(self.dataset)})
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What of its network and recipe, and of the engine, can change numbers."""
+        return {
+            "engine": ENGINE_VERSION,
+            "model": {"family": self.model.family, **identity(self.model)},
+            "recipe": identity(self.recipe),
+        }
 
     @cached_property
     def data_key(self) -> str:
@@ -116,15 +118,7 @@ class Run:
     def id(self) -> str:
         """Equal content, equal id: model, recipe, data, seed and engine version, and nothing else. `run_of` is the way
         back from what is written down."""
-        return content_id(
-            {
-                "engine": ENGINE_VERSION,
-                "model": {"family": self.arm.model.family, **identity(self.arm.model)},
-                "recipe": identity(self.arm.recipe),
-                "data": self.fingerprint,
-                "seed": self.seed,
-            }
-        )
+        return content_id({**self.arm.content, "data": self.fingerprint, "seed": self.seed})
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -105,13 +105,15 @@ def test_a_preempted_job_is_run_again_and_ends_with_the_same_numbers(tmp_path, s
     (preempted / "results").mkdir(parents=True)
     shutil.copytree(undisturbed / "results" / "data", preempted / "results" / "data")
 
-    process = start(table(suite(preempted)), *OWN, folder=preempted)
+    process = start(table(suite(preempted)), "--benchmark-extended", *OWN, folder=preempted)
     training = wait_for(lambda: training_of(process), process)
     wait_for(lambda: "epoch " in log_of(preempted), process)
     training.send_signal(signal.SIGTERM)
     assert process.wait(DEADLINE) == 0, (preempted / "output").read_text()
 
     assert (preempted / "output").read_text().count("Trying to restart job") == 1
+    (measured,) = preempted.glob("results/tiny/benchmarks/train/*.tsv")
+    assert "'runtime': 480, " in measured.read_text()  # twice what the first attempt asked for
     first = int(re.search(r"epoch +(\d+)/", log_of(preempted))[1])
     assert 1 < first <= EPOCHS  # it went on, in a log of its own
     assert not list(preempted.glob("results/runs/*/checkpoint*"))

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import re
 import shlex
 import subprocess
 import sys

@@ -1,4 +1,9 @@
 # A data set -> one array file with its fingerprint. The key in its name changes with its definition.
+# Where Snakemake itself runs: the nodes of a cluster may have no internet access.
+localrules:
+    prepare,
+
+
 rule prepare:
     input:
         source_files,

@@ -2,6 +2,11 @@
 # journal beside the results, or in a database (`--config storage=...`, $ABLATIONS_STORAGE).
 # The arms' own runs come first: the report compares with them, and the first trials, which have the arms' own settings,
 # find them in the store.
+localrules:
+    begin_search,
+    end_search,
+
+
 rule begin_search:
     input:
         data_files,
@@ -33,7 +38,8 @@ rule do_trials:
     threads: 1
     resources:
         gpu=gpus_of_a_job,
-        mem_mb=2000,
+        mem_mb=memory_of_arms,
+        runtime=minutes_of_arms,
     message:
         "Doing trials of {wildcards.searched} (worker {wildcards.worker})"
     shell:
@@ -79,7 +85,8 @@ rule train_tuned:
     threads: 1
     resources:
         gpu=gpus_of_a_job,
-        mem_mb=2000,
+        mem_mb=memory_of_arms,
+        runtime=minutes_of_arms,
     params:
         levels=levels_of_arm,
         seeds=lambda wildcards: plan.studies[wildcards.searched].seeds,

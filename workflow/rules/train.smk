@@ -17,7 +17,8 @@ rule train:
     threads: 1
     resources:
         gpu=gpus_of_a_job,
-        mem_mb=2000,
+        mem_mb=memory_of_job,
+        runtime=minutes_of_job,
     params:
         seeds=job_seeds,
         snapshots=job_snapshots,

@@ -1,0 +1,107 @@
+"""What is about to be trained, against the budget of its suite. No torch: Snakemake asks before its first job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablations import layout, resources
+from ablations.config import Budget
+from ablations.data import Header, read_header
+from ablations.errors import UserError
+from ablations.estimates import guess
+from ablations.plan import Arm, Job, Plan, Run
+from ablations.progress import duration
+from ablations.store import SUMS, Store
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Runs to come, what they take, and where that is known from."""
+
+    runs: int
+    hours: float  # one after another
+    disk_gb: float
+    source: str
+
+    def __str__(self) -> str:
+        time = f"{self.hours:,.0f} hours" if self.hours >= 100 else duration(3600 * self.hours)
+        return (
+            f"{self.runs:,} run{'s' * (self.runs != 1)} to train, about {time} one after another, {size(self.disk_gb)} on "
+            f"disk ({self.source})"
+        )
+
+    def beyond(self, budget: Budget) -> list[str]:
+        """What of it is more than a budget gives, in words."""
+        found = []
+        if self.runs > budget.runs:
+            found.append(f"{budget.runs:,} runs")
+        if self.hours > budget.hours:
+            found.append(f"{budget.hours:,g} hours")
+        if self.disk_gb > budget.disk_gb:
+            found.append(f"{budget.disk_gb:,g} GB")
+        return found
+
+
+def planned(
+    plan: Plan, arms: Iterable[tuple[Arm, Iterable[int]]], kind: str, trials: Iterable[tuple[Arm, int]] = ()
+) -> Planned:
+    """What the store lacks of the runs of some arms with their seeds, and runs of arms with other settings, as many as
+    given, which a search has yet to choose. By the suite's estimates; where it has none of an arm, by a guess for a
+    kind of device, cpu or cuda."""
+    written = {job.rpartition("-")[0]: each for job, each in resources.read(plan.suite_name).items()}
+    headers = Headers()
+    work = [(arm, left(arm, seeds, headers[arm.data_key])) for arm, seeds in arms]
+    runs, seconds, disk_mb, sources = 0, 0.0, 0.0, {}
+    for arm, count in (*work, *trials):
+        if not count:
+            continue
+        each = written.get(arm.id)
+        if each is None:
+            job = Job(arm, 0, (0,), arm.id in plan.through_training)
+            each = guess(job, kind, headers[arm.data_key])
+            sources["a guess; closer: ablations plan --resources"] = None
+        else:
+            sources[f"estimated for {each.device}"] = None
+        runs += count
+        seconds += each.startup + count * each.seconds
+        disk_mb += count * each.disk_mb
+    return Planned(runs, seconds / 3600, disk_mb / 1000, ", ".join(sources) or "all are there")
+
+
+class Headers(dict[str, Header | None]):
+    """Headers of prepared files by data key, each read once; None where there is no such file yet."""
+
+    def __missing__(self, key: str) -> Header | None:
+        self[key] = read_header(layout.data(key))
+        return self[key]
+
+
+def left(arm: Arm, seeds: Iterable[int], header: Header | None) -> int:
+    """How many of an arm's runs the store lacks, by their names: none is opened."""
+    store = Store(layout.RESULTS)
+    return sum(
+        header is None or not (store.path(Run(arm, seed, header.fingerprint)) / SUMS).is_file()
+        for seed in seeds
+    )
+
+
+def check(plan: Plan, planned: Planned, budget: Budget, yes: str) -> None:
+    """UserError with the estimate where a plan is beyond a budget; `yes` is what the user types to go on all the same."""
+    if beyond := planned.beyond(budget):
+        raise UserError(
+            f"suite {plan.suite_name}: {planned}. That is more than the budget of {' and '.join(beyond)}; nothing was "
+            f"started. Go on with {yes}, or give a larger `budget` in "
+            f"{shown(plan.library.path('suites', plan.suite_name))}"
+        )
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be told from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def size(gb: float) -> str:
+    """`12 MB`, `3.4 GB`."""
+    return f"{1000 * gb:.0f} MB" if gb < 1 else f"{gb:,.1f} GB"
