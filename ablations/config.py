@@ -271,6 +271,7 @@ class Claim(Strict):
     `margin` or more, at the second below it by as much; `arm` and `than` give levels of the other factors."""
 
     statement: str
+    short: str | None = None  # a form of it for figures, of half a line
     kind: Literal[*KINDS_OF_CLAIM]
     metric: Metric
     arm: dict[str, Levels] = {}
@@ -357,11 +358,6 @@ class Figure(Strict):
                 f"curves show training or validation metrics, found {self.y[0]}: the test is read once"
             )
         return self
-
-    @property
-    def wide(self) -> bool:
-        """Whether it takes the whole width of the page."""
-        return self.kind != "levels" or len(self.y) > 1
 
 
 # Mechanisms that can be measured on the networks of a study; `ablations.mechanisms` says what each is.

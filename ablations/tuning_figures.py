@@ -14,7 +14,7 @@ import pandas as pd
 from ablations.collect import write_table
 from ablations.config import METRICS, words
 from ablations.plan import PlannedStudy
-from ablations.plotting import PALETTE, STYLE, legend, looks, panels
+from ablations.plotting import PALETTE, STYLE, WIDTH, legend, looks, panels
 from ablations.space import Choice, Dimension
 from ablations.tuning import field_in_words
 
@@ -70,7 +70,7 @@ def history(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     )
     behind["best"] = behind.groupby(levels, observed=True)["best"].ffill()
     shown, told = panel_levels(planned, first), looks(planned, last)
-    axes = panels(len(shown), share=True)
+    axes = panels(len(shown), wide=True, share=True)
     for ax, panel in zip(axes, shown, strict=True):
         of_panel = behind if panel is None else behind[behind[first] == panel]
         for level, look in told.items():
@@ -94,7 +94,12 @@ def slices(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     first, last = panel_and_colour(planned)
     space, told, rows = planned.search.space, looks(planned, last), panel_levels(planned, first)
     _, grid = plt.subplots(
-        len(rows), len(space), figsize=(7.2, 0.6 + 2.0 * len(rows)), squeeze=False, sharey=True, sharex="col"
+        len(rows),
+        len(space),
+        figsize=(WIDTH, 0.6 + 1.7 * len(rows)),
+        squeeze=False,
+        sharey=True,
+        sharex="col",
     )
     for axes, panel in zip(grid, rows, strict=True):
         of_panel = trials if panel is None else trials[trials[first] == panel]
@@ -127,7 +132,7 @@ def front(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     first, last = panel_and_colour(planned)
     shown, told = panel_levels(planned, first), looks(planned, last)
     finished = trials[trials["state"] == "finished"].sort_values(["macs", ERROR])
-    axes = panels(len(shown), share=True)
+    axes = panels(len(shown), wide=True, share=True)
     for ax, panel in zip(axes, shown, strict=True):
         of_panel = finished if panel is None else finished[finished[first] == panel]
         for (*_, level), of_arm in of_panel.groupby(list(planned.factors), observed=True):
@@ -172,7 +177,7 @@ def importances(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     ]
     behind = pd.DataFrame(rows)
     names = [" ".join(key) for key in planned.arms]
-    _, ax = plt.subplots(figsize=(7.2, 0.7 + 0.24 * len(names) + 0.2 * math.ceil(len(paths) / 3)))
+    _, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.2 * len(names) + 0.2 * math.ceil(len(paths) / 3)))
     left = np.zeros(len(names))
     for path, colour in zip(paths, PALETTE * (1 + len(paths) // len(PALETTE)), strict=False):
         widths = behind[path].fillna(0).to_numpy(float)
