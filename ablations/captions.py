@@ -1,5 +1,5 @@
-"""What the captions of the figures say: what the runs show first, in numbers, then what is drawn. Whether a difference
-is more than chance is told by the verdicts alone."""
+"""What the captions of the figures say: a title, what the runs show, in numbers, then n and what is drawn. Whether a
+difference is more than chance is told by the verdicts alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pandas as pd
 
 from ablations.config import Figure, listing, named, words
 from ablations.figure_data import (
-    EQUAL_COST,
     after_training,
     costs,
     curves,
@@ -19,17 +18,18 @@ from ablations.figure_data import (
 from ablations.findings import in_percent, value
 from ablations.plan import Plan, PlannedStudy
 
-MOST_ARMS = 4  # of the fronts of a figure, that are named one by one
+MOST_ARMS = 3  # of a front, that are named one by one
 MOST_LINES = 2  # levels of the colour, within which the others are compared one by one
 
 
 def caption(figure: Figure, planned: PlannedStudy, runs: pd.DataFrame, history: pd.DataFrame) -> str:
-    """What a figure shows, how many seeds, and what its marks are, in Markdown."""
+    """What a figure shows, what is found there, how many seeds, and what its marks are, in Markdown."""
     marks = marks_of(figure, planned, runs)
     others = [words(name) for name in planned.factors if name not in factors_of(planned, figure)]
     pooled = f"; the arms of every {' and '.join(others)} together" if others else ""
-    shown = f"{figure.title}; n = {seeds(planned, runs)} an arm; {marks}{pooled}."
-    return " ".join(filter(None, [finding(figure, planned, runs, history), shown, divergence(runs)]))
+    shown = f"n = {seeds(planned, runs)} an arm; {marks}{pooled}."
+    told = [f"**{figure.title}.**", finding(figure, planned, runs, history), shown, divergence(runs)]
+    return " ".join(filter(None, told))
 
 
 # ------------------------------------------------------------------------------------------ findings
@@ -92,22 +92,26 @@ def ends(table: pd.DataFrame, metric: str) -> str:
 
 
 def front(figure: Figure, planned: PlannedStudy, runs: pd.DataFrame) -> str:
-    """The arms on the Pareto front of each cost: by name, costs with the same front together, or how many where they
-    are many."""
+    """The arms on the Pareto front of each cost, from the cheapest, costs with the same front together; of many, how
+    many, with the first and the last."""
     (metric,) = figure.y
-    by_cost = {COST_IN_WORDS[cost]: costs(planned, runs, cost, metric) for cost in figure.x}
     fronts: dict[tuple[str, ...], list[str]] = {}
-    for cost, arms in by_cost.items():
+    for cost in figure.x:
+        arms = costs(planned, runs, cost, metric)
         on = [
             f"{arm(row[list(planned.factors)])} ({value(metric, row[metric])})"
             for _, row in arms[arms["front"]].iterrows()
         ]
-        fronts.setdefault(tuple(on), []).append(cost)
-    if sum(map(len, fronts)) <= MOST_ARMS:
-        told = [f"by {listing(by)}, {listing(list(on)) or 'no arm'}" for on, by in fronts.items()]
-        return f"on the Pareto front of {named(metric)[0]} stand, {'; '.join(told)}"
-    counts = [f"{arms['front'].sum()} of {len(arms)} arms by {cost}" for cost, arms in by_cost.items()]
-    return f"the Pareto front of {named(metric)[0]} has {listing(counts)}"
+        fronts.setdefault(tuple(on), []).append(COST_IN_WORDS[cost])
+    told = [f"by {listing(by)}, {from_to(list(on))}" for on, by in fronts.items()]
+    return f"on the Pareto front of {named(metric)[0]} stand, {'; '.join(told)}"
+
+
+def from_to(arms: list[str]) -> str:
+    """The arms on a front, of many their number, the first and the last."""
+    if len(arms) <= MOST_ARMS:
+        return listing(arms) or "no arm"
+    return f"{len(arms)} arms, from {arms[0]} to {arms[-1]}"
 
 
 def arm(levels: pd.Series) -> str:
@@ -125,25 +129,19 @@ def marks_of(figure: Figure, planned: PlannedStudy, runs: pd.DataFrame) -> str:
     """What the marks of a figure are."""
     if figure.kind == "curves":
         marks = f"thin lines are runs, thick lines their means, bands {INTERVALS}"
-        if figure.y[0].startswith("train_"):
-            marks += "; curves of training metrics are measured on as many training images as there are validation images"
         return marks + ("; a cross ends a run that diverged" if (runs["status"] == "diverged").any() else "")
     listed = figure.kind == "levels" and is_listed(planned, figure)
     joined = not listed and (figure.kind == "levels" or len(planned.factors) > 1)
-    own_places = listed and figure.x[0] == figure.colour
-    mean = "strokes" if own_places else "lines join" if joined else "large marks"
-    marks = f"dots are runs, {mean} their means, bars {INTERVALS}"
+    marks = f"dots are runs, {'lines join' if joined else 'large marks'} their means, bars {INTERVALS}"
     if figure.kind == "levels":
         return marks
     others = [words(factor) for factor in planned.factors if factor != figure.colour]
-    equal = f"costs within {100 * EQUAL_COST:g} % being equal"
-    marks += f"; rings and grey steps are the Pareto front by their means, {equal}"
-    marks += f"; beside the points stands the {' and '.join(others)}" if others else ""
+    marks += "; rings and grey steps are the Pareto front of the means"
+    marks += f"; at the points stands the {' and '.join(others)}" if others else ""
     if "seconds" in figure.x:
-        marks += "; time is the median of finished runs, on a shared machine"
         trained = runs[runs["status"] == "finished"].groupby(list(planned.factors), observed=True).ngroups
         if trained < runs.groupby(list(planned.factors), observed=True).ngroups:
-            marks += ", without the arms of which none did"
+            marks += "; arms of which no run finished have no time"
     return marks
 
 
@@ -172,7 +170,7 @@ def headline_caption(plan: Plan, verdicts: pd.DataFrame) -> str:
     told = listing([f"{counts[each]} {'is' if counts[each] == 1 else 'are'} {each}" for each in order])
     claims = [plan.study(row.study).study.claims[row.claim] for row in verdicts.itertuples()]
     notes = [
-        "the scale is linear from -1 to 1 and logarithmic beyond",
+        "the scale is linear from −1 to 1 and logarithmic beyond",
         "within the grey bars differences are too small to matter",
     ]
     if not all(in_percent(claim.metric) for claim in claims):
@@ -180,6 +178,6 @@ def headline_caption(plan: Plan, verdicts: pd.DataFrame) -> str:
     if any(claim.kind == "crossover" for claim in claims):
         notes.append("a crossover has a mark and an interval for each of its two differences")
     return (
-        f"Of {len(verdicts)} claims {told}. Differences of means in percentage points with 95 % intervals, not adjusted "
+        f"**All verdicts.** Of {len(verdicts)} claims {told}. Differences of means in percentage points with 95 % intervals, not adjusted "
         f"for the number of claims, turned so that the claimed direction is to the right; {'; '.join(notes)}."
     )

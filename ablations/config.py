@@ -322,6 +322,7 @@ class Claim(Strict):
     (whether the true one does is not tested), and refuted where one of `margin` or more is rejected."""
 
     statement: Line
+    short: Line | None = None  # a form of it for figures, of half a line
     kind: Literal[*KINDS_OF_CLAIM]
     metric: Metric
     arm: dict[str, Levels] = {}
@@ -408,11 +409,6 @@ class Figure(Strict):
                 f"curves show training or validation metrics, found {self.y[0]}: the test is read once"
             )
         return self
-
-    @property
-    def wide(self) -> bool:
-        """Whether it takes the whole width of the page."""
-        return self.kind != "levels" or len(self.y) > 1
 
 
 # Mechanisms that can be measured on the networks of a study; `ablations.mechanisms` says what each is.

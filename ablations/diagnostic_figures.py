@@ -13,17 +13,18 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, 
 
 from ablations.config import words
 from ablations.mechanisms import (
-    GAIN_INITIAL,
-    GAIN_TRAINED,
     INITIAL,
+    JACOBIANS_INITIAL,
+    JACOBIANS_TRAINED,
     MECHANISMS,
     TRAINED,
     Mechanism,
     Row,
-    as_by_gain,
+    bound,
+    fills_page,
 )
 from ablations.plan import PlannedStudy
-from ablations.plotting import WIDTH, Look, legend, looks
+from ablations.plotting import HALF, WIDTH, Look, legend, looks
 
 
 def draw_diagnostic(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None:
@@ -39,7 +40,7 @@ def draw_lines(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None:
     told = {level: look for level, look in looks(planned, colour).items() if level in there}
     measured = set(table.dropna(subset="value")["panel"])
     mechanism = replace(mechanism, rows=tuple(r for r in mechanism.rows if measured & set(r.panels)))
-    axes = panels_of(mechanism, extra=0.2 * len(told))
+    axes = panels_of(mechanism, WIDTH if fills_page(planned, name, table) else HALF)
     for panel, row in mechanism.panels.items():
         ax, label = axes[panel], row.panels[panel]
         for level, look in told.items():
@@ -59,19 +60,23 @@ def draw_lines(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None:
         else:
             first.set_ylim(min(0, first.get_ylim()[0]), None)
     if name == "gradient-by-layer":
-        draw_mean_gains(axes, table, colour, told)
+        draw_bounds(axes, table, colour, told)
     legend(list(axes.values()), words(colour))
 
 
-def draw_mean_gains(axes: dict[str, Axes], table: pd.DataFrame, colour: str, told: dict[str, Look]) -> None:
-    """Beside the gradients of each arm, dashed, what they would be by the mean gain of its blocks; axes stay."""
-    for panel, of_gains in ((INITIAL, GAIN_INITIAL), (TRAINED, GAIN_TRAINED)):
-        heights = axes[panel].get_ylim()
+def draw_bounds(axes: dict[str, Axes], table: pd.DataFrame, colour: str, told: dict[str, Look]) -> None:
+    """Beside the gradients of each arm, dashed, the largest that they can be by the Jacobians of its blocks. The axis
+    takes in as much of these lines as leaves two thirds of it to the gradients."""
+    measured = {INITIAL: JACOBIANS_INITIAL, TRAINED: JACOBIANS_TRAINED}
+    low, high = axes[INITIAL].get_ylim()
+    highest = high
+    for panel, of_gains in measured.items():
         for level, look in told.items():
             arm = table[table[colour] == level].dropna(subset="value")
-            line = as_by_gain(arm[arm["panel"] == panel], arm[arm["panel"] == of_gains])
-            axes[panel].plot(line.index, line, color=look.colour, linewidth=1.1, linestyle=(0, (4, 2)))
-        axes[panel].set_ylim(heights)
+            line = bound(arm[arm["panel"] == panel], arm[arm["panel"] == of_gains])
+            axes[panel].plot(line.index, line, color=look.colour, linewidth=1, linestyle=(0, (4, 2)))
+            highest = max(highest, line.max()) if len(line) else highest
+    axes[INITIAL].set_ylim(low, min(highest, high * (high / low) ** 0.5))
 
 
 def number_decades(ax: Axes) -> None:
@@ -83,14 +88,14 @@ def number_decades(ax: Axes) -> None:
         ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def panels_of(mechanism: Mechanism, extra: float) -> dict[str, Axes]:
-    """The axes of each panel in a new figure, with a height of so many inches more than theirs. Rows stand below each
-    other; beside each other where they have no more than three panels together. Those of a row share their vertical
+def panels_of(mechanism: Mechanism, width: float) -> dict[str, Axes]:
+    """The axes of each panel in a new figure of a width in inches. Rows stand below each
+    other; beside each other where they have no more than four panels together. Those of a row share their vertical
     axis."""
     count = len(mechanism.panels)
-    columns = count if count <= 3 else max(len(row.panels) for row in mechanism.rows)
+    columns = count if count <= 4 else max(len(row.panels) for row in mechanism.rows)
     rows = -(-count // columns)
-    size = (WIDTH if columns > 1 else 4.4, 2.2 * rows + extra)
+    size = (width, (1.3 if rows > 1 else 1.5) * rows)
     grid = plt.subplots(rows, columns, figsize=size, squeeze=False)[1]
     axes = dict(zip(mechanism.panels, grid.flat, strict=True))
     for row in mechanism.rows:
@@ -111,12 +116,17 @@ def scale_epochs(ax: Axes, epochs: pd.Series) -> None:
 
 
 def draw_runs(ax: Axes, lines: pd.DataFrame, row: Row, look: Look, level: str) -> None:
-    """A thin line a run through its values at their positions, and their middle, thick."""
+    """A thin line a run through its values at their positions, and their middle, thick, with a mark here and there."""
     for _, line in lines.groupby("seed"):
-        ax.plot(line["position"], line["value"], color=look.colour, linewidth=0.7, alpha=0.5)
+        ax.plot(line["position"], line["value"], color=look.colour, linewidth=0.5, alpha=0.4)
     middle = row.curve(lines)
-    style = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
-    ax.plot(middle.index, middle, linewidth=1.8, markersize=2.5, label=level, **style)
+    style = {
+        "color": look.colour,
+        "marker": look.marker,
+        "markersize": 3,
+        "markevery": max(1, len(middle) // 8),
+    }
+    ax.plot(middle.index, middle, linewidth=1.4, label=level, **style)
 
 
 def draw_fifths(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None:
@@ -146,7 +156,7 @@ def draw_contours(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None
     heights = contours(values.min(), values.max())
     columns = min(3, len(planes))
     rows = -(-len(planes) // columns)
-    size = (min(WIDTH, 3.2 * columns), 3.0 * rows)
+    size = (WIDTH, 2.2 * rows) if fills_page(planned, name, table) else (HALF, 1.8)
     grid = plt.subplots(rows, columns, figsize=size, squeeze=False, sharex=True, sharey=True)[1]
     for ax, (level, plane) in zip(grid.flat, planes.items(), strict=False):
         place = (plane.columns, plane.index, np.ma.masked_invalid(plane.to_numpy()))
@@ -155,7 +165,7 @@ def draw_contours(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None
         ax.plot(0, 0, "+", color="black", markersize=8)
         ax.grid(False)
         ax.set(
-            title=f"{words(colour)}: {level}",
+            title=f"{words(colour)} {level}",
             xlabel=label,
             aspect="equal",
             xticks=(-1, 0, 1),
@@ -164,7 +174,7 @@ def draw_contours(planned: PlannedStudy, name: str, table: pd.DataFrame) -> None
     for ax in grid.flat[len(planes) :]:
         ax.set_visible(False)
     for ax in grid[:, 0]:
-        ax.set_ylabel("distance along the other")
+        ax.set_ylabel("along the other")
     bar = plt.colorbar(filled, ax=grid, label=row.value)
     bar.ax.yaxis.set_major_locator(LogLocator(numticks=99))
     bar.ax.yaxis.set_major_formatter(LogFormatterSciNotation())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ablations.config import Figure
+from ablations.config import Figure, named
 from ablations.plan import PlannedStudy
 
 
@@ -32,12 +32,26 @@ def is_listed(planned: PlannedStudy, figure: Figure) -> bool:
     return levels == ["none"] or not all(is_number(level) for level in levels if level != "none")
 
 
+def is_wide(planned: PlannedStudy, figure: Figure) -> bool:
+    """Whether a figure takes the whole width of a page: one of more than two panels, or of two beside names."""
+    of_panels = labels(planned, figure.panels) if figure.panels else [None]
+    count = len({"levels": figure.y, "cost": figure.x, "curves": of_panels}[figure.kind])
+    return count > 2 or (count == 2 and figure.kind == "levels" and is_listed(planned, figure))
+
+
 def factors_of(planned: PlannedStudy, figure: Figure) -> list[str]:
     """The factors whose levels a figure tells apart."""
     if figure.kind == "cost":
         return list(planned.factors)
     other = figure.x[0] if figure.kind == "levels" else figure.panels
     return [factor for factor in planned.factors if factor in (figure.colour, other)]
+
+
+def within(metric: str, numbers: Sequence[float]) -> list[float]:
+    """Numbers no further than the metric can go: percentages from 0 to 100, differences of them from -100, and
+    everything else from 0. Intervals are made as if it had no ends."""
+    low, high = {"%": (0, 100), "pp": (-100, 100)}.get(named(metric)[1], (0, np.inf))
+    return np.clip(numbers, low, high).tolist()
 
 
 def means(runs: pd.DataFrame, factors: Sequence[str], metric: str) -> pd.DataFrame:

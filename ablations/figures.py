@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,17 +18,17 @@ from ablations.collect import read_runs, read_table, write_table
 from ablations.config import METRICS, Figure, words
 from ablations.contrasts import mean_interval
 from ablations.diagnostic_figures import draw_diagnostic
-from ablations.figure_data import costs, curves, factors_of, is_listed, labels
+from ablations.figure_data import costs, curves, factors_of, is_listed, is_wide, labels, within
 from ablations.mechanisms import drawable, read_diagnostic
 from ablations.plan import TUNED, Plan, PlannedStudy
 from ablations.plotting import (
     FRONT,
     GREY,
-    NEUTRAL,
     STYLE,
     least_range,
     legend,
     looks,
+    name_above,
     name_lines,
     name_points,
     panels,
@@ -72,18 +73,17 @@ def draw_levels(
 ) -> pd.DataFrame:
     """Metrics against a factor's levels: every seed a dot, the mean with its 95 % interval, a panel a metric.
     Levels that are words stand below each other, beside their dots; those that are numbers along an axis, means
-    joined. Levels that have places of their own need no colours."""
+    joined."""
     (x,) = figure.x
-    levels, listed = labels(planned, x), is_listed(planned, figure)
-    told = {None: NEUTRAL} if x == figure.colour else looks(planned, figure.colour)
-    abreast = len(told)  # dots of how many levels share a place
+    levels, listed, told = labels(planned, x), is_listed(planned, figure), looks(planned, figure.colour)
+    abreast = 1 if x == figure.colour else len(told)  # dots of how many levels share a place
     apart = 0.7 / abreast if listed else min(0.12, 0.4 / abreast)
-    height = max(2.8 if abreast > 1 else 1.8, 0.8 + len(levels) * (0.14 + 0.1 * abreast)) if listed else 2.8
-    axes, ends = panels(len(figure.y), share=listed, height=height), []
+    height = 0.45 + len(levels) * (0.09 + 0.07 * abreast) if listed else 1.55
+    axes, ends = panels(len(figure.y), is_wide(planned, figure), share=listed, height=height), []
     for ax, metric in zip(axes, figure.y, strict=True):
         ends.append({})
         for number, (level, look) in enumerate(told.items()):
-            of_level = runs if level is None else runs[runs[figure.colour] == level]
+            of_level = runs[runs[figure.colour] == level]
             shift = apart * (number - (abreast - 1) / 2) if abreast > 1 else 0
             groups = [of_level[of_level[x] == place] for place in levels]
             points(ax, np.arange(len(levels)) + shift, groups, metric, look, level, listed)
@@ -112,16 +112,16 @@ def draw_levels(
 def draw_cost(
     planned: PlannedStudy, figure: Figure, runs: pd.DataFrame, history: pd.DataFrame
 ) -> pd.DataFrame:
-    """A metric against the costs of arms, on logarithmic axes, a panel a cost, with the Pareto front. Beside the points
-    stand the levels of the factors that the colours do not tell; of a study of one factor, in one panel, the levels
-    that they tell."""
+    """A metric against the costs of arms, on logarithmic axes, a panel a cost, with the Pareto front. Above the points
+    of about equal cost, or beside each, stand the levels of the factors that the colours do not tell; of a study of one
+    factor, in one panel, the levels that they tell."""
     (metric,) = figure.y
     factors, told = list(planned.factors), looks(planned, figure.colour)
     behind = runs[["network", *factors, "seed", "status", *figure.x, metric]]
-    axes = panels(len(figure.x), share=True, height=3.2, wide=True)
+    axes = panels(len(figure.x), is_wide(planned, figure), share=True, height=1.7)
     by_cost = {cost: costs(planned, runs, cost, metric) for cost in figure.x}
     for ax, (cost, arms) in zip(axes, by_cost.items(), strict=True):
-        ax.set_xscale("log")
+        ax.set(xscale="log", autoscalex_on=False)  # set below
         for level, look in told.items():
             of_level = arms[arms[figure.colour] == level]
             groups = [runs[(runs[factors] == arm).all(axis=1)] for _, arm in of_level[factors].iterrows()]
@@ -139,9 +139,13 @@ def draw_cost(
             return behind
         for name in placed:
             name.remove()
-    legend(axes, figure.colour)
-    for ax, (cost, arms) in zip(axes, by_cost.items(), strict=True) if len(factors) > 1 else ():
-        name_points(ax, names_of_arms(planned, figure, arms, cost))
+    others = [words(factor) for factor in factors if factor != figure.colour]
+    legend(axes, figure.colour, f" (at the points: {' and '.join(others)})" if others else "")
+    for ax, (cost, arms) in zip(axes, by_cost.items(), strict=True) if others else ():
+        names = names_of_arms(planned, figure, arms, cost)
+        together = of_equal_cost(names)
+        if not (together and name_above(ax, together)):
+            name_points(ax, names)
     return behind
 
 
@@ -182,6 +186,18 @@ def names_of_arms(
     return named
 
 
+def of_equal_cost(names: list[tuple[float, float, str, str]]) -> dict[str, float]:
+    """By name, the middle of the costs of the points that have it, where these are within a factor of 2 and apart from
+    the costs of all others; nothing where that does not hold for every name."""
+    places = {name: [x for x, _, other, _ in names if other == name] for _, _, name, _ in names}
+    ranges = sorted((min(costs), max(costs)) for costs in places.values())
+    apart = all(high < low for (_, high), (low, _) in pairwise(ranges))
+    near = all(high <= 2 * low for low, high in ranges)
+    return (
+        {name: np.sqrt(min(costs) * max(costs)) for name, costs in places.items()} if apart and near else {}
+    )
+
+
 # ------------------------------------------------------------------------------------------ curves
 
 
@@ -193,7 +209,7 @@ def draw_curves(
     (metric,) = figure.y
     lines, told = curves(planned, figure, runs, history), looks(planned, figure.colour)
     levels = labels(planned, figure.panels) if figure.panels else [None]
-    axes, ends = panels(len(levels), share=True, wide=True), []
+    axes, ends = panels(len(levels), is_wide(planned, figure), share=True), []
     for ax, panel in zip(axes, levels, strict=True):
         of_panel = lines[lines[figure.panels] == panel] if figure.panels else lines
         ends.append({})
@@ -213,15 +229,23 @@ def draw_curves(
 
 
 def draw_curve(ax: Axes, lines: pd.DataFrame, metric: str, colour: str) -> pd.Series:
-    """The runs of a level and the band of their mean; gives the mean, as far as all of them were trained."""
+    """The runs of a level and the band of their mean; gives the mean, as far as all of them were trained. Runs that
+    ended at the same place have one cross, with their number."""
+    crosses: Counter[tuple[float, float]] = Counter()
     for _, line in lines.groupby("run"):
         trained = line[line["status"] == "finished"]
         ax.plot(trained["epoch"], trained[metric], color=colour, linewidth=0.6, alpha=0.4)
         if len(trained) < len(line):
-            ax.plot(trained["epoch"].tail(1), trained[metric].tail(1), "x", color=colour, markersize=5)
+            crosses.update(zip(trained["epoch"].tail(1), trained[metric].tail(1).round(), strict=True))
+    for place, count in crosses.items():
+        ax.plot(*place, "x", color=colour, markersize=5)
+        if count > 1:
+            ax.annotate(
+                f"×{count}", place, (4, 0), textcoords="offset points", va="center", fontsize=7, color=colour
+            )
     by_epoch = lines.groupby("epoch")[metric]
     whole = by_epoch.count() == lines["run"].nunique()
-    intervals = by_epoch.apply(lambda values: mean_interval(values.to_numpy(float)))[whole]
+    intervals = by_epoch.apply(lambda values: within(metric, mean_interval(values.to_numpy(float))))[whole]
     mean, low, high = np.array(intervals.to_list()).T if len(intervals) else np.empty((3, 0))
     ax.fill_between(intervals.index, low, high, color=colour, alpha=0.13, linewidth=0)
     return pd.Series(mean, intervals.index)

@@ -12,10 +12,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ablations.collect import write_table
-from ablations.config import Claim, words
+from ablations.config import Claim
 from ablations.findings import in_percent
 from ablations.plan import Plan
-from ablations.plotting import GREY, STYLE
+from ablations.plotting import GREY, STYLE, WIDTH
 
 # Colour and marker of a verdict: told apart without colour as well.
 VERDICTS = {
@@ -23,9 +23,9 @@ VERDICTS = {
     "refuted": {"color": "#D55E00", "marker": "X"},
     "inconclusive": {"color": GREY, "marker": "D", "markerfacecolor": "white"},
 }
-LETTERS = 36  # of a name, in a line
-ROW = 0.2  # inches that a line of text takes
-APART = 0.08  # inches between the two effects of a crossover
+LETTERS = 54  # of a statement, in a line
+ROW, MORE = 0.126, 0.1  # inches that the first and each further line of text take
+APART = 0.05  # inches between the two effects of a crossover
 
 
 def draw_headline(plan: Plan, verdicts: pd.DataFrame, path: Path) -> None:
@@ -77,20 +77,23 @@ def draw_verdicts(plan: Plan, table: pd.DataFrame) -> None:
     """A row a claim, of several studies below their titles: its effect with the interval, on the margin as a grey
     bar."""
     titled = ROW if table["study"].nunique() > 1 else 0
-    height = sum(map(room, table["claim"])) + titled * table["study"].nunique()
-    _, ax = plt.subplots(figsize=(5.6, height + 0.9))
+    claims = [plan.study(row.study).study.claims[row.claim] for row in table.itertuples()]
+    table = table.assign(told=[in_lines(claim.short or claim.statement) for claim in claims])
+    height = sum(map(room, table["told"])) + titled * table["study"].nunique()
+    _, ax = plt.subplots(figsize=(WIDTH, height + 0.6))
     ax.set_xscale("symlog", linthresh=1)
     place, names = 0.0, {}
-    for study, claims in table.groupby("study", sort=False):
+    for study, of_study in table.groupby("study", sort=False):
         if titled:
             draw_title(ax, place, plan.study(study).study.title)
             place += titled
-        for row in claims.to_dict("records"):
-            names[place + room(row["claim"]) / 2] = in_lines(row["claim"])
-            draw_claim(ax, place + room(row["claim"]) / 2, row)
-            place += room(row["claim"])
+        for row in of_study.to_dict("records"):
+            middle = place + room(row["told"]) / 2
+            names[middle] = row["told"]
+            draw_claim(ax, middle, row)
+            place += room(row["told"])
     ax.axvline(0, color="black", linewidth=0.8, zorder=1.2)
-    ax.set_yticks(list(names), list(names.values()), fontsize=8)
+    ax.set_yticks(list(names), list(names.values()), fontsize=7)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
     ax.spines["left"].set_visible(False)
@@ -99,7 +102,7 @@ def draw_verdicts(plan: Plan, table: pd.DataFrame) -> None:
     ax.set(xlim=(left, right), ylim=(place, 0))
     decades = [10**power for power in range(4)]
     ax.set_xticks([x for x in (*(-x for x in decades), 0, *decades) if left <= x <= right])
-    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_major_formatter(lambda x, place: f"{x:g}".replace("-", "−"))
     ax.set_xlabel("against the claim  ←  percentage points  →  as claimed")
     for verdict, look in VERDICTS.items():
         ax.plot([], [], linestyle="", markersize=5, label=verdict, **look)
@@ -110,7 +113,7 @@ def draw_title(ax: Axes, place: float, title: str) -> None:
     """The title of a study, in a row of its own that no line crosses."""
     above_lines = {"zorder": 1.8, "clip_on": False}
     ax.axhspan(place, place + ROW, color="white", linewidth=0, **above_lines)
-    style = {"va": "center", "fontsize": 8, "fontweight": "bold"}
+    style = {"va": "center", "fontsize": 7, "fontweight": "bold"}
     style["parse_math"] = False  # matplotlib knows less TeX than the report
     name = ax.annotate(title, (0.01, place + ROW / 2), xycoords=("figure fraction", "data"), **style)
     name.set_in_layout(False)  # it may reach into the axes
@@ -119,7 +122,7 @@ def draw_title(ax: Axes, place: float, title: str) -> None:
 def draw_claim(ax: Axes, place: float, row: dict) -> None:
     """The effect of a claim, its interval, and the differences that are too small to matter; of a crossover both
     effects, the second below the first."""
-    ax.barh(place, 2 * row["margin"], left=-row["margin"], height=0.13, color="#d0d7de", zorder=1)
+    ax.barh(place, 2 * row["margin"], left=-row["margin"], height=0.085, color="#d0d7de", zorder=1)
     told = row["verdict"]
     if told in VERDICTS:
         look = VERDICTS[told]
@@ -128,19 +131,19 @@ def draw_claim(ax: Axes, place: float, row: dict) -> None:
         effects = [effect for effect, *_ in shown]
         for number, (effect, low, high) in enumerate(shown):
             at = place + APART * (number - (len(shown) - 1) / 2)
-            ax.plot([low, high], [at, at], color=look["color"], linewidth=1.3)
-            ax.plot(effect, at, markersize=5, **look)
+            ax.plot([low, high], [at, at], color=look["color"], linewidth=1.2)
+            ax.plot(effect, at, markersize=4, **look)
         unit = " %" if row["unit"] == "%" else ""
         told = ", ".join(f"{effect:+z.1f}{unit}" for effect in effects).replace("-", "−")
     at_right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
-    ax.annotate(told, (1, place), (4, 0), fontsize=8, color=GREY, **at_right)
+    ax.annotate(told, (1, place), (4, 0), fontsize=7, color=GREY, **at_right)
 
 
-def in_lines(claim: str) -> str:
-    """The name of a claim in words, in lines that leave the axes their room."""
-    return "\n".join(textwrap.wrap(words(claim.replace("-", " ")), LETTERS))
+def in_lines(statement: str) -> str:
+    """A statement in lines that leave the axes their room."""
+    return "\n".join(textwrap.wrap(statement.rstrip("."), LETTERS))
 
 
-def room(claim: str) -> float:
+def room(told: str) -> float:
     """The height of a claim's row, in inches."""
-    return ROW + 0.13 * in_lines(claim).count("\n")
+    return ROW + MORE * told.count("\n")

@@ -29,36 +29,36 @@ SIDES = {"shortcuts": ("with shortcuts", "without"), "norm": ("with a norm", "wi
 
 
 def paragraph(planned: PlannedStudy, name: str, table: pd.DataFrame) -> str:
-    """What was measured, the numbers found by panel and level of the colour's factor, and whether they are as
-    published."""
-    told = findings(planned, name, table)
-    return " ".join(
-        [MECHANISMS[name].method, *told, *divergence(planned, name, table), conclusion(planned, name, table)]
-    )
+    """The numbers found by panel and level of the colour's factor, and whether they are as published."""
+    told = [*findings(planned, name, table), *divergence(planned, name, table)]
+    return " ".join([*told, conclusion(planned, name, table)])
 
 
 def findings(planned: PlannedStudy, name: str, table: pd.DataFrame) -> list[str]:
-    """The numbers of each panel in a sentence, of many arms those of the lowest and the highest."""
-    colour, found, short = planned.study.diagnostics[name].colour, [], False
+    """The numbers of each panel in a sentence, of many arms those of the lowest and the highest; what tells them apart
+    once."""
+    colour, found, before = planned.study.diagnostics[name].colour, [], ""
     for panel, row in MECHANISMS[name].panels.items():
-        arms = arms_of(planned, name, table, panel)
+        arms = arms_of(planned, name, table, panel) if row.told else {}
         heights = {level: row.by(points, row.curve(points)) for level, points in arms.items()}
         ranked = sorted((level for level in heights if not isnan(heights[level])), key=heights.get)
-        which, chosen = "", list(arms)
+        apart, chosen = f", by {words(colour)}", list(arms)
         if len(ranked) > FEW:
-            which, short = f" (the lowest and the highest of {len(arms)})", True
+            apart += f" (the lowest and the highest of {len(arms)})"
             chosen = [ranked[0], ranked[-1], *(level for level in arms if level not in ranked)]
         told = [f"*{level}* {row.tell(arms[level], row.curve(arms[level]))}" for level in chosen]
         if told:
-            found.append(f"{capital(panel)}, by {words(colour)}{which}: {'; '.join(told)}.")
-    return [*found, "The rest is in the CSV beside the figure."] if short else found
+            found.append(f"{capital(panel)}{apart if apart != before else ''}: {'; '.join(told)}.")
+            before = apart
+    return found
 
 
 def divergence(planned: PlannedStudy, name: str, table: pd.DataFrame) -> list[str]:
     """How many runs of which arms diverged, in a sentence; nothing where none did."""
     counts = diverged(planned, name, table)
-    told = ", ".join(f"{level} ({count})" for level, count in counts.items())
-    return [f"Runs that diverged have no trained network to measure: {told}."] if told else []
+    told = listing([f"*{level}* ({count} run{'' if count == 1 else 's'})" for level, count in counts.items()])
+    colour = words(planned.study.diagnostics[name].colour)
+    return [f"Runs that diverged have no trained network to measure: {colour} {told}."] if told else []
 
 
 # ------------------------------------------------------------------------------------------ as published?
@@ -66,7 +66,8 @@ def divergence(planned: PlannedStudy, name: str, table: pd.DataFrame) -> list[st
 
 def conclusion(planned: PlannedStudy, name: str, table: pd.DataFrame) -> str:
     """Whether the measures are as published, in a sentence: by the number of pairs of arms, one with and one without
-    the trait that the statement is about, in which the first is nearer to what published work has."""
+    the trait that the statement is about, in which the first is nearer to what published work has; with the numbers
+    where the findings leave some out. How published work differs is said too."""
     mechanism = MECHANISMS[name]
     if mechanism.counted:
         return "This is as published by construction: nothing was measured."
@@ -79,20 +80,22 @@ def conclusion(planned: PlannedStudy, name: str, table: pd.DataFrame) -> str:
         first, second = ([values[level] for level in side if level in values] for side in sides)
         if trait == "chance":
             outcomes = [measure.away(value) < 0 for value in first]
-            numbers = f"{span(first)}, by chance {number(0.5)}"
+            numbers = f" ({span(first)}, by chance {number(0.5)})"
         else:
             outcomes = [measure.away(one) < measure.away(other) for one, other in product(first, second)]
             having, lacking = SIDES[trait]
-            numbers = f"{span(first)} {having}, {span(second)} {lacking}"
+            numbers = f" ({span(first)} {having}, {span(second)} {lacking})"
         held, pairs = held + sum(outcomes), pairs + len(outcomes)
-        told.append(f"{measure.name}: {numbers}")
+        told.append(f"{measure.name}{numbers if len(first) + len(second) > FEW else ''}")
     statement = mechanism.published[trait]
     if not pairs:
         return f"Whether {statement}, as published, cannot be said: there is nothing to compare."
-    how = "As" if held == pairs else "In part as" if held else "Not as"
+    how = "In line" if held == pairs else "Partly in line" if held else "Not in line"
+    loose = f" ({mechanism.unlike})" if mechanism.unlike else ""
+    of_seed = " of one seed each" if mechanism.seeds == 1 else ""
     return (
-        f"{how} published: that {statement} holds in {held} of {pairs} comparison{'' if pairs == 1 else 's'} of arms, made "
-        f"without a test ({'; '.join(told)}; {seeds(planned, name, table)})."
+        f"{how} with what is published{loose}: that {statement} holds in {held} of {pairs} comparison"
+        f"{'' if pairs == 1 else 's'} of arms{of_seed}, made without a test, by {listing(told)}."
     )
 
 
@@ -121,21 +124,20 @@ def span(values: list[float]) -> str:
 
 
 def caption(planned: PlannedStudy, name: str, table: pd.DataFrame) -> str:
-    """What was found, what the figure shows of how many seeds, and what its marks are, in Markdown."""
+    """What the figure shows and what was found there, of how many seeds, and what its marks are, in Markdown."""
     mechanism, asked = MECHANISMS[name], planned.study.diagnostics[name]
     levels = planned.levels(next(iter(planned.select(asked.arms))))
-    at = [f"{words(factor)} {levels[factor]}" for factor in asked.arms]
+    title = ", ".join([mechanism.title, *(f"{words(factor)} {levels[factor]}" for factor in asked.arms)])
     logarithmic = [panel for panel, row in mechanism.panels.items() if row.logarithmic]
     zeros = (table["panel"].isin(logarithmic) & (table["value"] == 0)).any()
     shown = [
-        mechanism.title,
-        *at,
         "" if mechanism.counted else seeds(planned, name, table),
         lines(name) if mechanism.lines else "",
         mechanism.shown,
         "zeros are off the logarithmic axis" if zeros else "",
     ]
-    return f"{finding(planned, name, table)} {'; '.join(filter(None, shown))}."
+    told = "; ".join(filter(None, shown))
+    return f"**{title}.** {finding(planned, name, table)} {capital(told) if mechanism.counted else told}."
 
 
 def finding(planned: PlannedStudy, name: str, table: pd.DataFrame) -> str:

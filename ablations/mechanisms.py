@@ -16,18 +16,22 @@ import pandas as pd
 
 from ablations import layout
 from ablations.collect import read_table
+from ablations.findings import with_minus
 from ablations.plan import PlannedStudy
 
 INITIAL = "at initialisation"  # the panel of networks with the weights that training begins with
 ANY = "whatever the weights"
 TRAINED = "trained"
 DELETED, SEVERAL, SWAPPED = "a block deleted", "blocks deleted at random", "a block swapped with the next"
-GAIN_INITIAL, GAIN_TRAINED = "blocks at initialisation", "blocks, trained"
+JACOBIANS_INITIAL, JACOBIANS_TRAINED = "Jacobians at initialisation", "Jacobians, trained"
 FIRST, LAST, RATE = "first layer", "last layer", "rate of the gradient"
 RANGE, SMOOTHNESS = "variation of the loss", "smoothness"
 FIRST_BLOCK, MIDDLE_BLOCK, LAST_BLOCK = "first block", "middle block", "last block"
 MOMENTS_OF = (FIRST_BLOCK, MIDDLE_BLOCK, LAST_BLOCK)
 MEAN, DEVIATION = "mean, {}", "deviation, {}"
+POWER_STEPS = (
+    2  # of power iteration, after a first product: 12 give singular values a tenth to a quarter larger
+)
 
 
 # From the points of an arm in a panel, and their curve (the middle of the runs at each position): words, or a number.
@@ -52,6 +56,7 @@ class Row:
     tell: Tell
     logarithmic: bool = False
     by: Number = height
+    told: bool = True  # in the paragraph
 
     def curve(self, points: pd.DataFrame) -> pd.Series:
         """The middle of the runs at each position."""
@@ -75,11 +80,12 @@ class Mechanism:
 
     title: str
     rows: tuple[Row, ...]
-    method: str  # Markdown: what is measured, and its source
+    method: str  # Markdown: what is measured, and its source; told once in a report
     measures: tuple[Measure, ...]  # what captions and conclusions are about
     # What is said of arms with a trait (of `ablations.mechanism_findings.TRAITS`), beside arms without it; of
     # "chance", of every arm beside guessing.
     published: dict[str, str] = field(default_factory=dict)
+    unlike: str = ""  # what the published work did otherwise, so that the comparison with it is loose
     place: tuple[str, ...] = ("position",)  # the columns that say where a value was taken
     seeds: int | None = None  # only so many of an arm are measured, the first, to save time
     counted: bool = False  # follows from the networks' definition: no seeds, nothing to find out
@@ -104,10 +110,20 @@ def drawable(table: pd.DataFrame) -> bool:
     return bool(table["value"].notna().any())
 
 
+def fills_page(planned: PlannedStudy, name: str, table: pd.DataFrame) -> bool:
+    """Whether the figure of a diagnostic takes the whole width of a page: one of more than two panels."""
+    mechanism, measured = MECHANISMS[name], table.dropna(subset="value")
+    by = "panel" if len(mechanism.place) == 1 else planned.study.diagnostics[name].colour
+    return measured[measured["panel"].isin(mechanism.panels)][by].nunique() > 2
+
+
 def number(value: float) -> str:
-    """A number as printed, to three digits."""
+    """A number as printed, to three digits; from a million on, and below a thousandth, with its power of ten."""
+    if value and np.isfinite(value) and not 1e-3 <= abs(value) < 1e6:
+        digits, power = f"{value:.2e}".split("e")
+        return with_minus(f"{float(digits):g}") + f" × 10^{with_minus(str(int(power)))}^"
     rounded = f"{value:.3g}"
-    return f"{float(rounded):,.0f}" if abs(value) >= 1000 else rounded
+    return with_minus(f"{float(rounded):,.0f}" if abs(value) >= 1000 else rounded)
 
 
 def of_runs(points: pd.DataFrame, measure: Callable[[pd.DataFrame], float]) -> list[float]:
@@ -130,8 +146,8 @@ def by_run(points: pd.DataFrame, measure: Callable[[pd.DataFrame], float]) -> st
     values = of_runs(points, measure)
     if not values:
         return "undefined"
-    spread = f" ({number(min(values))} to {number(max(values))})" if len(values) > 1 else ""
-    return f"{number(float(np.mean(values)))}{spread}"
+    mean, low, high = (number(float(of(values))) for of in (np.mean, min, max))
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def from_one(rate: float) -> float:
@@ -164,14 +180,19 @@ def tell_gains(points: pd.DataFrame, curve: pd.Series) -> str:
     return f"$\\lambda_J$ {by_run(points, gain)}"
 
 
-def as_by_gain(gradients: pd.DataFrame, gains: pd.DataFrame) -> pd.Series:
-    """By layer l of an arm, C lambda_J^(L - l): its gradient if, from the last layer L on, where it is C (the median
-    of runs), each layer changed it by the mean gain of the blocks. Empty where either is missing."""
-    if gradients.empty or gains.empty:
-        return pd.Series(dtype=float)
-    layers = np.sort(gradients["position"].unique())
-    last = gradients[gradients["position"] == layers[-1]]["value"].median()
-    return pd.Series(last * over_runs(gain)(gains, gains["value"]) ** (layers[-1] - layers), index=layers)
+def bound(gradients: pd.DataFrame, gains: pd.DataFrame) -> pd.Series:
+    """By the number of layers passed, of an arm, from what enters the first block to what the last puts out: the
+    largest that the gradient can be, its norm at the last times the gains of the blocks that it has come back through;
+    the median of runs. Empty where there are no gains."""
+    lines = []
+    for seed, run in gradients.groupby("seed"):
+        *inner, _ = run.sort_values("position")[["position", "value"]].to_numpy()  # without the logits
+        of_run = gains[gains["seed"] == seed].sort_values("position")["value"]
+        if len(of_run) and len(of_run) == len(inner) - 1:
+            places, norms = np.array(inner).T
+            grown = of_run.to_numpy() ** np.diff(places)
+            lines.append(pd.Series(norms[-1] * np.append(np.cumprod(grown[::-1])[::-1], 1.0), places))
+    return pd.concat(lines, axis=1).median(axis=1) if lines else pd.Series(dtype=float)
 
 
 def tell_correlation(points: pd.DataFrame, curve: pd.Series) -> str:
@@ -322,15 +343,15 @@ NEARER_TO_ONE = {
 }
 FLATTER = {"shortcuts": "the loss is flatter around the weights with shortcuts [@li2018]"}
 RUNNING = (
-    "Batch norm takes its running averages, those of the trained weights, everywhere: away from these weights they are no "
-    "longer those of the batch, by which gradients and activations are measured, and part of the rise is theirs. "
+    "Batch norm keeps its running averages, which away from the trained weights are no longer those of the batch; part of "
+    "the rise is theirs."
 )
-COARSE = "{} cannot show fine ruggedness."
 
 
 MECHANISMS = {
     "gradient-by-layer": Mechanism(
         title="Gradient by layer",
+        seeds=3,
         rows=(
             Row(
                 "norm of the gradient",
@@ -341,31 +362,33 @@ MECHANISMS = {
             ),
             Row(
                 "gain of a layer",
-                dict.fromkeys((GAIN_INITIAL, GAIN_TRAINED), "block"),
+                dict.fromkeys((JACOBIANS_INITIAL, JACOBIANS_TRAINED), "block"),
                 tell_gains,
                 logarithmic=True,
                 by=over_runs(gain),
             ),
         ),
         method=(
-            "The Euclidean norm of the gradient of the loss with respect to the output of each layer, on 32 "
-            "validation images, normalised as a batch, nothing dropped [after @glorot2010, section 4.2]. Of "
-            "$\\lVert\\partial\\mathcal{L}/\\partial\\mathbf{x}_l\\rVert = C\\lambda^{L-l}$ the rate $\\lambda$ is fitted by "
-            "least squares to the logarithms: below 1 gradients vanish on the way back to the first layer, above 1 "
-            "they explode; undefined where gradients are zero. What the blocks' Jacobians do to a vector like any other "
-            "is estimated by random ones, two a block, that their transposes carry back: the factor by which these change "
-            "in length, its root for each layer of the transform, is the gain of a layer, and $\\lambda_J$ its geometric "
-            "mean over blocks. The dashed lines, $C\\lambda_J^{L-l}$ from the last gradient $C$ on, are no fit and no "
-            "bound: they are what the gradient would be if each layer changed it as it changes a random vector. A gradient "
-            "above its line lies along directions that the Jacobians shrink less than others. Mean over runs and their "
-            "range; curves are medians."
+            "The Euclidean norm of the gradient of the loss with respect to what enters the first block, what each block "
+            "puts out, and the logits (without blocks, what each layer puts out), on 32 validation images, normalised as a "
+            "batch, nothing dropped [after @glorot2010, section 4.2]. Of "
+            "$\\lVert\\partial\\mathcal{L}/\\partial\\mathbf{x}_l\\rVert = C\\lambda^{L-l}$, with $l$ of $L$ layers passed, "
+            "the rate $\\lambda$ is fitted by least squares to the logarithms: below 1 gradients vanish on the way back, "
+            "above 1 they explode; undefined where they are zero. On its way back through a block a gradient grows by no "
+            "more than the largest singular value of the block's Jacobian, whose root for each layer of the block is the "
+            "gain of a layer, with the geometric mean $\\lambda_J$ over blocks. So the gradient is bounded by its norm $C$ at "
+            "the last block times the gains of the layers that it has come back through, $C\\lambda_J^{L-l}$ for all of them: the "
+            f"dashed lines. Singular values are estimated from below, by {POWER_STEPS} steps of power iteration from the gradient "
+            "itself on, so that the bound, though not quite the lowest, is no lower than the gradient. Means over runs and "
+            "their range; curves are medians."
         ),
         measures=(
             Measure(INITIAL, "$\\lambda$ at initialisation", over_runs(rate), from_one),
             Measure(TRAINED, "$\\lambda$ of trained networks", over_runs(rate), from_one),
         ),
         published=NEARER_TO_ONE,
-        shown="dashed lines continue the last layer's gradient by the blocks' mean gain $\\lambda_J$ a layer",
+        unlike="argued there from the equations, not measured like this",
+        shown="dashed lines are the bound by the gains of the blocks' Jacobians, and may leave the axes",
     ),
     "response-magnitude": Mechanism(
         title="Response of each block",
@@ -373,25 +396,25 @@ MECHANISMS = {
         method=(
             "The standard deviation of the output of each block's transform, before the addition (in a plain network "
             "before the ReLU), over that of the block's input, on up to 256 validation images, normalised as a batch: "
-            "where it is small, a residual block changes its input little [after @he2015, section 4.2 and Fig. 7]. They show "
-            "the standard deviation of each layer's response by itself, which is 1 at initialisation for any transform that "
-            "ends with a norm. Means over runs."
+            "where it is small, a residual block changes its input little [after @he2015, section 4.2 and Fig. 7, who show "
+            "the deviation of each layer's response by itself: 1 at initialisation for any transform that ends with a norm]. "
+            "Means over runs."
         ),
         measures=(
             Measure(INITIAL, "mean ratio over blocks at initialisation", mean_height),
             Measure(TRAINED, "that of trained networks", mean_height),
         ),
         published={"shortcuts": "networks with shortcuts respond less [@he2015]"},
+        unlike="measured there of each layer by itself, not over its input",
     ),
     "branch-variance": Mechanism(
         title="Blocks near the identity",
         rows=(Row("variance ratio", {INITIAL: "block"}, tell_blocks, logarithmic=True),),
         method=(
-            "The variance of what each block's transform adds, over the variance of what it is added to (over images "
-            "and pixels, mean over channels). With batch norm on the transform its variance stays 1 while that of the "
-            "shortcut grows by 1 a block, so that deep blocks start near the identity, with a ratio of about 1 in block "
-            "number, counted from the last block whose shortcut was normalised too; without a norm both grow together "
-            "[@de2020]. Medians over runs."
+            "The variance of what each block's transform adds, over that of what it is added to (over images and pixels, "
+            "mean over channels). With batch norm on the transform its variance stays 1 while that of the shortcut grows by "
+            "1 a block, so that deep blocks start near the identity; without a norm both grow together [@de2020]. Medians "
+            "over runs."
         ),
         measures=(Measure(INITIAL, "variance ratio of the last block", at_last),),
         published={"norm": "deep blocks start nearer to the identity with a norm [@de2020]"},
@@ -401,16 +424,19 @@ MECHANISMS = {
         rows=(
             Row(
                 "validation error (%)",
-                {DELETED: "block (0: none)", SEVERAL: "blocks deleted", SWAPPED: "block (0: none)"},
+                {
+                    DELETED: "block (0 = intact)",
+                    SEVERAL: "blocks deleted",
+                    SWAPPED: "first of both (0 = intact)",
+                },
                 tell_lesions,
             ),
         ),
         method=(
             "The error of trained networks on validation images after lesions, without any further training "
             "[@veit2016, sections 4.1 to 4.3]: a block deleted, blocks deleted one after another in a random order, "
-            "and a block swapped with the next. A deleted block leaves its shortcut; in a plain network, its input. A "
-            "plain network's blocks that change the shape are not deleted, since nothing else would make their input "
-            "fit the next block; only neighbours of equal shape are swapped. Means over runs."
+            "and a block swapped with the next. A deleted block leaves its shortcut; in a plain network, its input. Blocks "
+            "of a plain network that change the shape stay, and only neighbours of equal shape are swapped. Means over runs."
         ),
         measures=(
             Measure(
@@ -438,17 +464,17 @@ MECHANISMS = {
         title="Shattered gradients",
         rows=(
             Row(
-                "cosine of the gradients' angle",
-                dict.fromkeys((INITIAL, TRAINED), "part of the way between two images"),
+                "cosine of gradients",
+                dict.fromkeys((INITIAL, TRAINED), "part of the way"),
                 tell_correlation,
             ),
         ),
         method=(
             "The cosine of the angle between the gradients of the first logit with respect to the input, at two points "
-            "on the straight line from one validation image to another, by their distance; the mean over 4 pairs of "
-            "images and all points at that distance [after @balduzzi2017, where the input has one dimension]. In plain "
-            "networks gradients are said to turn into white noise with depth, at 0 for the nearest neighbours too. Means "
-            "over runs."
+            "on the straight line from one validation image to another, by the part of the way between them; the mean over "
+            "4 pairs of images and all points so far apart, normalised as one batch, so that every gradient depends on all "
+            "of them a little [after @balduzzi2017]. In plain networks gradients are said to turn into white noise with "
+            "depth, at 0 for the nearest neighbours too. Means over runs."
         ),
         measures=(
             Measure(
@@ -456,6 +482,7 @@ MECHANISMS = {
             ),
         ),
         published={"shortcuts": "gradients at near points stay more alike with shortcuts [@balduzzi2017]"},
+        unlike="measured there on inputs of one dimension",
     ),
     "loss-curve": Mechanism(
         title="Loss along a random direction",
@@ -463,21 +490,23 @@ MECHANISMS = {
             Row("loss (nats)", {TRAINED: "distance from the trained weights"}, tell_loss, logarithmic=True),
         ),
         method=(
-            "The loss on 32 validation images along a random direction, one a seed, each of whose filters has the norm of "
-            "the trained filter; scales, shifts and biases stay [@li2018, section 4]. "
+            "The loss (cross-entropy in nats, units of the natural logarithm) on 32 validation images at 11 points along a "
+            "random direction, one a seed, each of whose filters has the norm of the trained filter; scales, shifts and "
+            "biases stay [@li2018, section 4]. "
             + RUNNING
-            + "Medians over runs; at "
-            "a distance of 1 the geometric mean of both sides. " + COARSE.format("11 points on a line")
+            + " Medians over runs; at a distance of 1 the geometric mean of "
+            "both sides."
         ),
         measures=(Measure(TRAINED, "loss in nats at a distance of 1", at_the_ends),),
         published=FLATTER,
+        unlike="judged there by eye, on finer grids",
     ),
     "loss-contour": Mechanism(
         title="Loss over a plane of random directions",
         rows=(
             Row(
                 "loss (nats)",
-                {TRAINED: "distance along one direction"},
+                {TRAINED: "along one direction"},
                 tell_plane,
                 logarithmic=True,
                 by=over_plane,
@@ -485,19 +514,16 @@ MECHANISMS = {
         ),
         place=("position", "across"),
         seeds=1,
-        shown="lines join weights of equal loss at the heights marked on the bar, the same in every panel; the cross marks "
+        shown="lines join weights of equal loss, at the heights marked on the bar, the same in every panel; crosses mark "
         "the trained weights",
         lines=False,
         method=(
-            "The loss on 32 validation images over the plane through the trained weights along two random directions, "
-            "each of whose filters has the norm of the trained filter; scales, shifts and biases stay; of the first "
-            "seed of each arm [@li2018, section 4]. "
-            + RUNNING
-            + "Deep networks without shortcuts are said to have a "
-            "rugged loss, those with them a smooth one. " + COARSE.format("An 11 by 11 grid")
+            "The same over the plane through the trained weights along two such directions, on a grid of 11 by 11 points, "
+            "too coarse for fine ruggedness, of the first seed of each arm [@li2018, section 4]."
         ),
         measures=(Measure(TRAINED, "median loss in nats over the plane", over_plane),),
         published=FLATTER,
+        unlike="judged there by eye, on finer grids",
     ),
     "dropout-uncertainty": Mechanism(
         title="Uncertainty by dropping while testing",
@@ -515,12 +541,13 @@ MECHANISMS = {
         method=(
             "Class probabilities of validation images, the mean of 20 passes through the trained network that each drop "
             "other units, channels, weights or blocks, as while training, batch norm with its running averages "
-            "[@gal2016]: does their entropy (nats) tell which images are classified wrongly? AUROC is the probability "
-            "that a wrong image has the higher entropy of two: 0.5 is chance. Networks that drop nothing are left out. "
-            "Mean over runs and their range."
+            "[@gal2016]: does their entropy, in nats, tell which images are classified wrongly? The area under the receiver "
+            "operating characteristic (AUROC) is the probability that a wrong image has the higher entropy of two: 0.5 is "
+            "chance. Networks that drop nothing are left out. Means over runs and their range."
         ),
         measures=(Measure(TRAINED, "AUROC", over_runs(auroc), lambda area: 0.5 - area),),
         published={"chance": "the entropy is higher where the network errs [@gal2016]"},
+        unlike="there of dropout alone",
     ),
     "gradient-through-training": Mechanism(
         title="Gradient through training",
@@ -530,28 +557,28 @@ MECHANISMS = {
             Row("$\\lambda$", {RATE: "epoch"}, tell_course),
         ),
         method=(
-            "The norm of the gradient with respect to the outputs of the first and the last layer, and the rate "
-            "$\\lambda$ over all layers, measured as the gradient by layer, at initialisation, after 1, 2, 4, ... epochs, "
-            "and of the trained network [after @glorot2010, section 4.2]. Norms are medians over runs, rates means."
+            "The norm of the gradient at the first and at the last of these places, and the rate $\\lambda$ over all of them, "
+            "measured as the gradient by layer, at initialisation, after 1, 2, 4, ... epochs, and of the trained network "
+            "[after @glorot2010, section 4.2]. Norms are medians over runs, rates means."
         ),
         measures=(Measure(RATE, "$\\lambda$ where it is furthest from 1", furthest_from_one, from_one),),
         published=NEARER_TO_ONE,
+        unlike="argued there from the equations, not measured like this",
     ),
     "loss-along-gradient": Mechanism(
         title="Smoothness along the gradient",
         seeds=3,
         rows=(
             Row("range of the loss (nats)", {RANGE: "epoch"}, tell_course, logarithmic=True),
-            Row("change of gradient / distance", {SMOOTHNESS: "epoch"}, tell_course, logarithmic=True),
+            Row("change / distance", {SMOOTHNESS: "epoch"}, tell_course, logarithmic=True),
         ),
         method=(
             "From the weights at initialisation, after 1, 2, 4, ... epochs, and after the last, steps of 0.05, 0.1 and "
             "0.2 times the gradient are taken down the gradient of the loss on 32 validation images, normalised as a "
-            "batch. The variation of the loss is its range over these steps and the start; the smoothness is the largest "
-            "change of the gradient over the distance moved, $\\max_\\eta\\lVert g(w) - g(w - \\eta g)\\rVert / "
-            "\\lVert\\eta g\\rVert$, an estimate from below of the Lipschitz constant of the gradient "
-            "[after @santurkar2018, who find both smaller with batch norm]. Infinite where numbers overflow; near 0 also "
-            "in a network that has stopped learning. Medians over runs."
+            "batch. The variation of the loss is its range over these steps and the start, in nats; the smoothness is the "
+            "largest change of the gradient over the distance moved, $\\max_\\eta\\lVert g(w) - g(w - \\eta g)\\rVert / "
+            "\\lVert\\eta g\\rVert$, an estimate from below of the gradient's Lipschitz constant [after @santurkar2018]. "
+            "Infinite where numbers overflow; near 0 also in a network that has stopped learning. Medians over runs."
         ),
         measures=(
             Measure(SMOOTHNESS, "smoothness at initialisation", at_first),
@@ -560,12 +587,13 @@ MECHANISMS = {
             Measure(RANGE, "that after the last epoch", at_last),
         ),
         published={"norm": "variation and smoothness are lower with a norm [@santurkar2018]"},
+        unlike="there of a VGG network, at every step, over a wide range of step sizes",
     ),
     "activation-moments": Mechanism(
         title="Moments of activations",
         seeds=3,
         rows=(
-            Row("mean", {MEAN.format(block): "epoch" for block in MOMENTS_OF}, tell_moments),
+            Row("mean", {MEAN.format(block): "epoch" for block in MOMENTS_OF}, tell_moments, told=False),
             Row(
                 "standard deviation", {DEVIATION.format(block): "epoch" for block in MOMENTS_OF}, tell_moments
             ),
@@ -587,5 +615,6 @@ MECHANISMS = {
             Measure(DEVIATION.format(LAST_BLOCK), "that in the last block", fluctuation),
         ),
         published={"norm": "the distributions move less with a norm [@ioffe2015]"},
+        unlike="shown there of one unit",
     ),
 }

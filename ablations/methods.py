@@ -2,55 +2,137 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from ablations import layout
-from ablations.config import listing, words
+from ablations.config import Level, label, listing, words
 from ablations.data import in_words, read_header
+from ablations.phrases import PHRASES, described, field_of, phrase
 from ablations.plan import TUNED, PlannedStudy
 from ablations.schema import Strict
 
+# Fields that the report tells even at their defaults.
+NAMED = {
+    "family", "block", "widths", "shortcut", "norm", "order", "depth",
+    "optimiser", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup", "crop_padding", "flip",
+    "precision",
+}  # fmt: skip
+STEPS = {"milestones", "gamma"}
 
-def methods(planned: PlannedStudy, runs: pd.DataFrame) -> str:
-    """Data, network and recipe of a study in words; fields that the study varies are left to its table."""
-    arm = next(iter(planned.arms.values()))
-    levels = [level for factor in planned.factors.values() for level in factor.levels]
-    varied = {path for level in levels for path in level.settings}
-    if planned.name.endswith(TUNED):
-        varied |= set(planned.search.space)
-    hidden = {"recipe.deterministic"}  # told below, of every arm
-    if arm.recipe.schedule != "step":
-        hidden |= {"recipe.milestones", "recipe.gamma"}
-    model = told(arm.model, "model", varied)
-    recipe = told(arm.recipe, "recipe", varied | hidden)
+
+def methods(reported: Sequence[PlannedStudy], tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Data, networks and recipes of the studies in words: what most of them share, `common`, once, and of each study,
+    `studies`, what is its own. Empty `common` of a single study. What a study varies is left to its levels."""
+    settings = {planned.name: settings_of(planned, tables[planned.name]) for planned in reported}
+    common: dict[str, str] = {}
+    if len(reported) > 1:
+        counts = Counter(pair for told in settings.values() for pair in told.items())
+        common = {field: told for (field, told), count in counts.items() if 2 * count > len(reported)}
+    return {
+        "common": in_a_sentence(common),
+        "studies": [
+            {
+                "title": planned.study.title,
+                "text": study_in_words(
+                    planned, {k: told for k, told in settings[planned.name].items() if told != common.get(k)}
+                ),
+            }
+            for planned in reported
+        ],
+    }
+
+
+def settings_of(planned: PlannedStudy, runs: pd.DataFrame) -> dict[str, str]:
+    """What the arms of a study share, or have but where a level sets it, by field, in words."""
+    base = next(
+        (arm for key, arm in planned.arms.items() if "model.family" not in set_by(planned, key)), None
+    )
+    base = base or next(iter(planned.arms.values()))
     sizes = [
         f"{count:,} {split}"
         for split in ("training", "validation", "test")
         for count in runs[f"{split.removesuffix('ing')}_images"].head(1)
     ]
-    header = read_header(layout.data(arm.data_key))
+    header = read_header(layout.data(base.data_key))
     treated = f" (as prepared: {in_words(header.treated)})" if header and header.treated else ""
-    return (
-        f"Data: {arm.dataset.title}{'; ' + listing(sizes) + ' images' if sizes else ''}{treated}. Network: {described(model) or 'that of the arm'}. Recipe: "
-        f"{described(recipe)}. Seeds {planned.seeds[0]} to {planned.seeds[-1]} for each of {len(planned.arms)} arms."
-        f"{levels_in_words(planned)}{not_deterministic(planned)}"
-    )
+    told = {"data": f"{base.dataset.title}{', ' + listing(sizes) + ' images' if sizes else ''}{treated}"}
+    searched = set(planned.search.space) if planned.name.endswith(TUNED) else set()
+    for key, arm in planned.arms.items():
+        if arm.model.family == base.model.family:
+            fields = {**named_fields(arm.model, "model"), **named_fields(arm.recipe, "recipe")}
+            left = fields.keys() - set_by(planned, key) - searched
+            told |= {path: phrase(path, fields[path]) for path in left if path not in told}
+    return {path: words for path, words in told.items() if words}
 
 
-def levels_in_words(planned: PlannedStudy) -> str:
-    """What the levels set whose names do not say it, in a sentence; empty where all do."""
+def set_by(planned: PlannedStudy, key: tuple[str, ...]) -> set[str]:
+    """The fields, by path, that the levels of an arm set."""
+    levels = planned.levels(key)
+    return {
+        path
+        for name, factor in planned.factors.items()
+        for level in factor.levels
+        if level.label == levels[name]
+        for path in level.settings
+    }
+
+
+def named_fields(definition: Strict, part: str) -> dict[str, Any]:
+    """The fields of a network or recipe, by path, that the report tells. Those of a schedule in steps only where it is
+    one; `deterministic` apart."""
+    defaults = type(definition).model_fields
+    hidden = {"deterministic"} | (set() if getattr(definition, "schedule", "") == "step" else STEPS)
+    return {
+        f"{part}.{name}": value
+        for name, value in definition.model_dump().items()
+        if name not in hidden and (name in NAMED or value != defaults[name].default)
+    }
+
+
+def in_a_sentence(settings: Mapping[str, str]) -> str:
+    """Settings in words: the data, the network, how it is trained."""
+    order = list(PHRASES)
+    parts = [
+        ", ".join(
+            settings[path]
+            for path in sorted(settings, key=lambda path: order.index(field_of(path)))
+            if path.partition(".")[0] == part
+        )
+        for part in ("data", "model", "recipe")
+    ]
+    told = "; ".join(filter(None, parts))
+    return f"{told[0].upper()}{told[1:]}." if told else ""
+
+
+def study_in_words(planned: PlannedStudy, settings: Mapping[str, str]) -> str:
+    """What a study has of its own, in sentences: settings, arms and seeds, levels."""
+    seeds = f"{planned.seeds[0]} to {planned.seeds[-1]}" if len(planned.seeds) > 1 else f"{planned.seeds[0]}"
+    arms = f"{len(planned.arms)} arm{'' if len(planned.arms) == 1 else 's'}, seed{'' if len(planned.seeds) == 1 else 's'} {seeds}."
+    told = [in_a_sentence(settings), arms, *levels_in_words(planned), not_deterministic(planned)]
+    return " ".join(filter(None, told))
+
+
+def levels_in_words(planned: PlannedStudy) -> list[str]:
+    """What the levels of each factor set whose names do not say it, in a sentence a factor."""
     told = []
     for name, factor in planned.factors.items():
-        if factor.field is None:
-            levels = [
-                f"*{level.label}*: {described({path.partition('.')[2]: value for path, value in level.settings.items()}) or 'as above'}"
-                for level in factor.levels
-            ]
-            told.append(f" Levels of {words(name)}: {'; '.join(levels)}.")
-    return "".join(told)
+        if all(says_it(level) for level in factor.levels):
+            continue
+        levels = {level.label: described(level.settings) for level in factor.levels}
+        listed = "; ".join(f"*{name}*: {told}" for name, told in levels.items() if told)
+        told.append(f"{words(name).capitalize()}: {listed}.")
+    return told
+
+
+def says_it(level: Level) -> bool:
+    """Whether a level's name says what it sets: nothing, or one field to the value that it is called by."""
+    return [label(value) for value in level.settings.values() if not isinstance(value, tuple | list)] == (
+        [level.label] if level.settings else []
+    )
 
 
 def not_deterministic(planned: PlannedStudy) -> str:
@@ -62,43 +144,9 @@ def not_deterministic(planned: PlannedStudy) -> str:
         ", ".join(f"{words(factor)} {level}" for factor, level in planned.levels(key).items()) for key in arms
     )
     return (
-        " Trained with `deterministic: false`, so that on a GPU the same seed need not give the same numbers again: "
+        "Trained with `deterministic: false`, so that on a GPU the same seed need not give the same numbers again: "
         f"{'all arms' if len(arms) == len(planned.arms) else named}."
     )
-
-
-# Fields of networks and recipes that the report names even at their defaults.
-NAMED = {
-    "family", "block", "widths", "norm", "order", "depth",
-    "optimiser", "momentum", "weight_decay", "schedule", "milestones", "gamma", "warmup", "crop_padding", "flip",
-    "precision",
-}  # fmt: skip
-
-
-def told(definition: Strict, part: str, without: set[str]) -> dict[str, Any]:
-    """The fields of a network or recipe that the report names."""
-    defaults = type(definition).model_fields
-    return {
-        name: value
-        for name, value in definition.model_dump().items()
-        if f"{part}.{name}" not in without and (name in NAMED or value != defaults[name].default)
-    }
-
-
-def described(fields: Mapping[str, Any]) -> str:
-    """Fields of a definition in words."""
-    return ", ".join(
-        f"{name.replace('_', ' ')} {plain(value)}" for name, value in fields.items() if value is not None
-    )
-
-
-def plain(value: Any) -> str:
-    """A value in words."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, tuple | list):
-        return "/".join(map(plain, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def threats(reported: Sequence[PlannedStudy], runs: pd.DataFrame, adjusted_over: str) -> list[dict[str, str]]:

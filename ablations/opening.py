@@ -25,8 +25,8 @@ def opening(
     claims = "statement" if len(rows) == 1 else "statements"
     return {
         "tested": (
-            f"{runs:,} networks were trained on {datasets}, {seeds} seeds an arm, the arms of a study alike but for "
-            f"what it varies, to put {len(rows)} {claims} about convolutional networks to the test: {counts}."
+            f"{runs:,} networks were trained on {datasets}, {seeds} seeds an arm (a network with its training), the arms of "
+            f"a study alike but for what it varies, to put {len(rows)} {claims} about convolutional networks to the test: {counts}."
         )
         if rows
         else f"{runs:,} networks were trained on {datasets}, {seeds} seeds an arm; the report has no claims to test.",

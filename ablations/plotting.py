@@ -19,20 +19,32 @@ from scipy.optimize import isotonic_regression
 
 from ablations.config import METRICS, label, words
 from ablations.contrasts import mean_interval
-from ablations.figure_data import is_number, labels
+from ablations.figure_data import is_number, labels, within
 from ablations.plan import PlannedStudy
 from ablations.statistics import resolution
 
-# Okabe & Ito's colours, distinct for colour-blind readers.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Distinct for colour-blind readers: Okabe & Ito's six, then a brown and two of Tol's, which are as far from these as
+# they are from each other, by CIELAB distances under simulated protanopia, deuteranopia and tritanopia.
+PALETTE = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#7B3F00", "#332288", "#AA3377"),
+)
+# With each colour a marker and a line of its own, a second way of telling levels apart.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+LINES = ("-", "--", "-.", ":")
 ABSENT = "#333333"
-GREY = "#57606a"  # for what is no level: the front, names of points
+GREY = "#57606a"  # for what is no level: the front, names of several arms
 # The ends of the scale of a factor that several studies colour by; where a study goes beyond, its own.
 ENDS = {"depth": (8, 164)}
-WIDTH = 7.2  # inches that a page is wide
+WIDTH, HALF = 6.9, 3.35  # inches: of a page, and of half of it or a column of a paper
 STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7.5,
+    "legend.title_fontsize": 7.5,
+    "legend.columnspacing": 1.2,
+    "legend.labelspacing": 0.3,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -55,27 +67,34 @@ class Look:
     line: str = "-"
 
 
-MARKS = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
+ABSENCES = ("none", label(False))
+
+
+def nth_look(place: int, again: int) -> Look:
+    """The look at a place of the palette, which begins again after its end; used `again`, with another marker."""
+    place %= len(PALETTE)
+    mark = place + again
+    return Look(PALETTE[place], MARKERS[mark % len(MARKERS)], LINES[mark % len(LINES)])
 
 
 def looks(planned: PlannedStudy, factor: str) -> dict[str, Look]:
-    """The look of each level. `none` and `off` are all but black, in every study. The other words take the colours in
-    the order of the study's own levels, whatever the suite leaves out, so that the usual one, which studies name first,
-    is blue; after the sixth the colours come again, with another marker and line. Numbers go from light to dark."""
+    """The look of each level, in every figure of a study. `none` and `off` are all but black, in every study. Numbers
+    go from light to dark. The other words take the colours in the order of the study's own levels, so that the usual
+    one, which studies name first, is blue, and a suite with fewer levels mostly keeps their colours: a level whose
+    colour another one shown has takes the next that is free. Only where there are more levels than colours do these
+    come again, with another marker and line."""
     shown = labels(planned, factor)
     known = [level.label for level in planned.study.factors[factor].levels]
-    present = [x for x in dict.fromkeys(known + shown) if x not in ("none", label(False))]
+    present = [x for x in dict.fromkeys(known + shown) if x not in ABSENCES]
     if all(map(is_number, present)):
         told = dict(zip(present, scale(factor, [float(x) for x in present]), strict=True))
     else:
         told = {}
-        for number, level in enumerate(present):
-            again, place = divmod(number, len(PALETTE))
-            told[level] = Look(PALETTE[place], *MARKS[again % len(MARKS)])
+        for number, level in enumerate(x for x in shown if x not in ABSENCES):
+            first, again = present.index(level), number // len(PALETTE)
+            wanted = (nth_look(first + step, again) for step in range(len(PALETTE)))
+            told[level] = next(look for look in wanted if look not in told.values())
     return {level: told.get(level, Look(ABSENT)) for level in shown}
-
-
-NEUTRAL = Look(GREY, "|")  # of levels told apart by their places alone; a stroke is the mean
 
 
 def scale(factor: str, values: list[float]) -> list[Look]:
@@ -93,12 +112,12 @@ def scale(factor: str, values: list[float]) -> list[Look]:
 # ------------------------------------------------------------------------------------------ panels and points
 
 
-def panels(count: int, share: bool = False, height: float = 2.8, wide: bool = False) -> list[Axes]:
-    """Axes in one figure, up to three side by side, in rows of a height in inches. It is as wide as a page, a single
-    panel narrower unless it is `wide`."""
+def panels(count: int, wide: bool, share: bool = False, height: float = 1.55) -> list[Axes]:
+    """Axes in one figure, up to three side by side, in rows of a height in inches; the figure as wide as a page, or as
+    half of it."""
     columns = 2 if count == 4 else min(count, 3)
     rows = -(-count // columns)
-    size = (WIDTH if count > 1 or wide else 4.4, height if rows == 1 else 2.2 * rows)
+    size = (WIDTH if wide else HALF, height if rows == 1 else 1.6 * rows)
     grid = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=share)[1]
     for ax in grid.flat[count:]:
         ax.remove()
@@ -111,33 +130,31 @@ def points(
     groups: list[pd.DataFrame],
     metric: str,
     look: Look,
-    name: str | None,
+    name: str,
     listed: bool = False,
     joined: bool = True,
     along: str | None = None,
 ) -> None:
     """Every run of a group a dot, the means joined by a line where `joined`, their 95 % intervals as bars (none for
-    a single run). `listed`: the places are on the vertical axis, and the means, of words, are not joined. `along`: the
-    column with a place of their own for the dots."""
-    dot = "o" if look == NEUTRAL else look.marker
-    dots = {"color": look.colour, "markersize": 3.5, "alpha": 0.4, "markeredgewidth": 0}
+    a single run), as far as the metric can go. `listed`: the places are on the vertical axis, and the means, of words,
+    are not joined. `along`: the column with a place of their own for the dots."""
+    dots = {"color": look.colour, "markersize": 3, "alpha": 0.4, "markeredgewidth": 0}
     means = []
     for place, group in zip(places, groups, strict=True):
         measured = group.dropna(subset=metric)
         values = measured[metric].to_numpy(float)
         across = np.full(len(values), place) if along is None else measured[along]
-        ax.plot(*((values, across) if listed else (across, values)), dot, **dots)
+        ax.plot(*((values, across) if listed else (across, values)), look.marker, **dots)
         if len(values):
-            means.append((place, *mean_interval(values, resolution(group, metric))))
+            means.append((place, *within(metric, mean_interval(values, resolution(group, metric)))))
     place, centre, low, high = np.array(means).T if means else np.empty((4, 0))
     half = np.nan_to_num([centre - low, high - centre])
-    bars = {"color": look.colour, "capsize": 2.5, "elinewidth": 0.9, "label": name}
+    bars = {"color": look.colour, "capsize": 2, "elinewidth": 0.9, "label": name, "markersize": 4}
     if listed:
-        size = {"markersize": 8, "markeredgewidth": 1.4} if look == NEUTRAL else {"markersize": 5}
-        ax.errorbar(centre, place, xerr=half, fmt=look.marker, **size, **bars)
+        ax.errorbar(centre, place, xerr=half, fmt=look.marker, **bars)
     else:
-        mark = {"marker": dot, "markersize": 4, "linestyle": look.line if joined else ""}
-        ax.errorbar(place, centre, half, linewidth=1.4, **mark, **bars)
+        mark = {"marker": look.marker, "linestyle": look.line if joined else ""}
+        ax.errorbar(place, centre, half, linewidth=1.2, **mark, **bars)
 
 
 def least_range(metric: str) -> float:
@@ -150,19 +167,22 @@ def least_range(metric: str) -> float:
 
 LINE = 10.0  # points that a line of text takes
 MOST = 1.5 * LINE  # points that a name may stand off its line
-LETTERS = 16  # of a name beside a panel; twice as many where there is one panel only
+LETTERS = 20  # of a name beside a panel
 
 
 def name_lines(
     axes: list[Axes], factor: str, ends: list[Mapping[str, float]], told: Mapping[str, Look]
 ) -> None:
-    """Each line's name in its colour at the right of the panel in which names have to leave their lines least; `ends`
-    are where lines end, by level, of each panel. A legend where they would have to leave them by far."""
+    """Each line's name, with its factor, in its colour at the right of the panel in which names have to leave their
+    lines least; `ends` are where lines end, by level, of each panel. A legend where they would have to leave them by
+    far, or would leave small panels no room."""
+    if len(axes) > 1 and axes[0].figure.get_figwidth() < WIDTH:
+        return legend(axes, factor)
     axes[0].figure.draw_without_rendering()  # the layout: heights of panels
     to_points = 72 / axes[0].figure.dpi
     best = None
     for ax, values in zip(axes, ends, strict=True):
-        if set(values) != set(told) or max(map(len, values)) > (1 + (len(axes) == 1)) * LETTERS:
+        if set(values) != set(told) or max(len(f"{words(factor)} {level}") for level in values) > LETTERS:
             continue
         box = ax.get_window_extent()
         heights = ax.transData.transform([(0, y) for y in values.values()])[:, 1] - box.y0
@@ -175,7 +195,8 @@ def name_lines(
     _, ax, places = best
     for level, height in places.items():
         where = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center"}
-        ax.annotate(level, (1, 0), (5, height), color=told[level].colour, fontsize=8, **where)
+        name = f"{words(factor)} {level}"
+        ax.annotate(name, (1, 0), (5, height), color=told[level].colour, fontsize=7.5, **where)
 
 
 def spread_out(heights: np.ndarray, room: float) -> np.ndarray:
@@ -194,6 +215,23 @@ OFFSETS = [
     for far in (4, 6, 8, 11, 14)
     for side, up in ((-1, 1), (1, 1), (-1, -1), (1, -1), (0, 1.5), (0, -1.5), (1.5, 0), (-1.5, 0))
 ]
+
+
+def name_above(ax: Axes, names: dict[str, float]) -> bool:
+    """Names above the axes at their places along it, and whether there is room for them; nothing where there is not."""
+    ax.figure.draw_without_rendering()
+    where = {
+        "xycoords": ax.get_xaxis_transform(),
+        "textcoords": "offset points",
+        "ha": "center",
+        "va": "bottom",
+    }
+    placed = [ax.annotate(name, (x, 1), (0, 1), fontsize=7, color=GREY, **where) for name, x in names.items()]
+    boxes = [name.get_window_extent() for name in placed]
+    apart = all(a.x1 + 3 < b.x0 for a, b in pairwise(sorted(boxes, key=lambda box: box.x0)))
+    for name in placed if not apart else ():
+        name.remove()
+    return apart
 
 
 def name_points(
@@ -248,16 +286,17 @@ def ink(ax: Axes) -> np.ndarray:
 FRONT = "Pareto front"  # as legends call it
 
 
-def legend(axes: list[Axes], factor: str) -> None:
+def legend(axes: list[Axes], factor: str, beside: str = "") -> None:
     """One legend for all panels in a room of its own above them, in as many columns as fit; none where nothing is
-    named."""
+    named. Its title is the factor, with what numbers `beside` the points are."""
     handles, names = axes[0].get_legend_handles_labels()
     if any(names):
         figure = axes[0].figure
         named = sorted(zip(names, handles, strict=True), key=lambda pair: pair[0] == FRONT)  # levels first
-        letters = 13 * figure.get_figwidth()  # that fit side by side
-        columns = max(1, int(letters / (max(map(len, names)) + 6)))
+        letters = 17 * figure.get_figwidth()  # that fit side by side
+        columns = max(1, min(len(names), int(letters / (max(map(len, names)) + 6))))
         rows = -(-len(names) // columns)
-        figure.set_figheight(figure.get_figheight() + 0.19 * rows)
-        place = {"loc": "outside upper center", "ncols": columns, "title": words(factor)}
+        columns = -(-len(names) // rows)
+        figure.set_figheight(figure.get_figheight() + 0.15 * (rows + 1))
+        place = {"loc": "outside upper center", "ncols": columns, "title": words(factor) + beside}
         figure.legend([handle for _, handle in named], [name for name, _ in named], **place)

@@ -15,10 +15,11 @@ import pandas as pd
 from ablations import layout, mechanism_findings
 from ablations.captions import caption, headline_caption
 from ablations.collect import read_runs, read_table, write_table
-from ablations.config import TEMPLATES, listing, words
+from ablations.config import TEMPLATES, Diagnostic, listing, words
 from ablations.contrasts import binomial_interval, mean_interval
 from ablations.errors import UserError
 from ablations.failures import failures
+from ablations.figure_data import is_wide, within
 from ablations.findings import (
     adjusted_over,
     correlations,
@@ -31,7 +32,7 @@ from ablations.findings import (
     smallest,
 )
 from ablations.headline import draw_headline
-from ablations.mechanisms import MECHANISMS, drawable, read_diagnostic
+from ablations.mechanisms import MECHANISMS, drawable, fills_page, read_diagnostic
 from ablations.methods import environments, methods, threats
 from ablations.opening import opening
 from ablations.plan import TUNED, Plan, PlannedStudy
@@ -46,7 +47,7 @@ from ablations.tuning_figures import TITLES, captions
 from ablations.typesetting import Typesetter
 from ablations.verdicts import read_verdicts
 
-CLAIMS_ON_A_PAGE = 30  # that the figure of all verdicts takes at full width
+CLAIMS_ON_A_PAGE = 40  # that the figure of all verdicts takes at full width
 
 
 def write_report(plan: Plan, name: str, form: str = "course", authors: Sequence[str] = ()) -> None:
@@ -96,10 +97,13 @@ def gather(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
         "subtitle": f"Suite `{plan.suite_name}`: {plan.suite.title}",
         "missing": missing(plan, reported, tables),
         "failures": [failure for planned in reported for failure in failures(plan, planned)],
+        "unmeasured": unmeasured(plan, reported),
         "summary": opening(verdicts, table, runs["run"].nunique(), datasets, seeds),
         "headline": headline(plan, table, folder / "figures" / f"{name}-verdicts.svg") if verdicts else None,
         "verdicts": verdicts,
         "studies": studies,
+        "methods": methods(reported, tables),
+        "mechanisms": [MECHANISMS[name] for name in measured(studies)],
         "seeds": seeds,
         "targets": any(planned.target_error is not None for planned in reported),
         "threats": threats(reported, runs, adjusted_over(plan, name)),
@@ -112,6 +116,13 @@ def gather(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
         "table": runs[["study", *(column for column in runs if column != "study")]],
         "runs_file": f"{name}-runs.csv",
     }
+
+
+def measured(studies: list[dict[str, Any]]) -> list[str]:
+    """The diagnostics that the studies of a report show or tell of, each once."""
+    return [
+        *dict.fromkeys(each["name"] for study in studies for each in study["diagnostics"] if each["measured"])
+    ]
 
 
 def headline(plan: Plan, verdicts: pd.DataFrame, path: Path) -> dict[str, Any]:
@@ -135,6 +146,32 @@ def missing(plan: Plan, reported: Sequence[PlannedStudy], tables: Mapping[str, p
     """What is not trained yet and which command trains it, a sentence a study; empty where nothing is missing."""
     lines = (missing_runs(plan, planned, tables[planned.name]) for planned in reported)
     return [line for line in lines if line]
+
+
+def unmeasured(plan: Plan, reported: Sequence[PlannedStudy]) -> list[str]:
+    """Which diagnostics are not measured yet and which command measures them, a sentence a study; empty where all are."""
+    lines = []
+    for planned in reported:
+        lacking = [
+            MECHANISMS[name].title.lower()
+            for name, asked in planned.study.diagnostics.items()
+            if read_diagnostic(plan.suite_name, planned, name) is None and has_arms(planned, asked)
+        ]
+        if lacking:
+            verb, them = ("is", "it") if len(lacking) == 1 else ("are", "them")
+            lines.append(
+                f"Of {planned.name}, {listing(lacking)} {verb} not measured. `{train_all(plan, planned.name)}` measures "
+                f"{them}."
+            )
+    return lines
+
+
+def has_arms(planned: PlannedStudy, asked: Diagnostic) -> bool:
+    """Whether a suite has the arms of a diagnostic."""
+    try:
+        return bool(planned.select(asked.arms))
+    except UserError:
+        return False
 
 
 def shown(planned: PlannedStudy, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +215,7 @@ def study_context(
             for first, cells in enumerate(arm["runs"])
         ],
         "target": None if planned.target_error is None else f"{planned.target_error:g}",
-        "figures": figures,
+        "figures": in_rows(figures),
         "refers": refers(planned.name, figures),
         "diagnostics": [
             diagnostic_context(plan, planned, name, folder) for name in planned.study.diagnostics
@@ -189,7 +226,6 @@ def study_context(
             {**shown(planned, row), "runs": runs_of_claim(planned, row["claim"], arms)}
             for row in verdicts[verdicts["study"] == planned.name].to_dict("records")
         ],
-        "methods": methods(planned, runs),
         "tuning": tuning_context(plan, planned, runs, folder),
     }
 
@@ -202,7 +238,7 @@ def figures_of(
     return [
         {
             "name": name,
-            "wide": figure.wide,
+            "wide": is_wide(planned, figure),
             "path": (folder / f"{name}.svg").as_posix(),
             "caption": caption(figure, planned, runs, history),
             "alt": figure.title,
@@ -228,7 +264,18 @@ def tuning_context(
         }
         for name, told in captions(untuned).items()
     ]
-    return {**tuning(plan, planned, runs), "figures": figures}
+    return {**tuning(plan, planned, runs), "figures": in_rows(figures)}
+
+
+def in_rows(figures: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Figures in rows, in their order: one that is as wide as a page, or up to two that are half as wide."""
+    rows: list[list[dict[str, Any]]] = []
+    for each in figures:
+        if rows and not each["wide"] and not rows[-1][0]["wide"] and len(rows[-1]) == 1:
+            rows[-1].append(each)
+        else:
+            rows.append([each])
+    return rows
 
 
 def refers(study: str, figures: list[dict[str, Any]]) -> str:
@@ -253,31 +300,25 @@ def runs_of_claim(planned: PlannedStudy, name: str, arms: list[dict[str, Any]]) 
 
 
 def diagnostic_context(plan: Plan, planned: PlannedStudy, name: str, figures: PurePath) -> dict[str, Any]:
-    """What the template needs of a diagnostic; without its table, the command that makes it."""
+    """What the template needs of a diagnostic."""
     mechanism, asked = MECHANISMS[name], planned.study.diagnostics[name]
+    context = {"name": name, "title": mechanism.title, "path": None, "measured": False}
     try:
         planned.select(asked.arms)
     except UserError as error:
-        return {"name": name, "title": mechanism.title, "text": f"Not measured: {error}.", "path": None}
+        return {**context, "text": f"Not measured: {error}."}
     table = read_diagnostic(plan.suite_name, planned, name)
     if table is None:
-        command = f"ablations diagnose {planned.name} --suite {plan.suite_name}"
-        return {
-            "name": name,
-            "title": mechanism.title,
-            "text": f"Not measured yet: `{command}`.",
-            "path": None,
-        }
+        return {**context, "text": "Not measured yet."}
     if table.empty:
-        text = f"Not measured: {mechanism.lacking}."
-        return {"name": name, "title": mechanism.title, "text": text, "path": None}
+        return {**context, "text": f"Not measured: {mechanism.lacking}."}
     return {
-        "name": name,
-        "title": mechanism.title,
+        **context,
+        "measured": True,
         "text": mechanism_findings.paragraph(planned, name, table),
         "path": (figures / f"{name}.svg").as_posix() if drawable(table) else None,
         "caption": mechanism_findings.caption(planned, name, table),
-        "wide": len(mechanism.panels) > 1 or len(mechanism.place) > 1,
+        "wide": fills_page(planned, name, table),
         "alt": mechanism.title,
     }
 
@@ -332,24 +373,25 @@ def error_on_others(runs: pd.DataFrame) -> str:
 
 
 def seconds_to_target(runs: pd.DataFrame) -> str:
-    """Mean seconds of an arm's runs that got to the target, and how many did: `3.2 s (4 of 5)`."""
+    """Mean seconds of an arm's runs that got to the target, and how many did: `3.2 (4 of 5)`."""
     reached = runs["seconds_to_target"].dropna()
-    mean = "–" if reached.empty else f"{reached.mean():.1f} s"
+    mean = "–" if reached.empty else f"{reached.mean():.1f}"
     return f"{mean} ({len(reached)} of {len(runs)})"
 
 
 def magnitude(value: float) -> str:
-    """A large number with its unit: 2.52 M."""
+    """A large number to three digits with its unit: 2.52 M, 19.0 k."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
-            return f"{value / size:.3g} {unit}"
+            return f"{value / size:#.3g}".rstrip(".") + f" {unit}"
     return f"{value:g}"
 
 
 def interval(runs: pd.DataFrame, metric: str) -> str:
-    """Mean and half the 95 % interval of a metric over an arm's runs."""
-    mean, low, _ = mean_interval(runs[metric].to_numpy(float), resolution(runs, metric))
-    return f"{mean:.2f}" if math.isnan(low) else f"{mean:.2f} ± {mean - low:.2f}"
+    """Mean and 95 % interval of a metric over an arm's runs, as far as the metric can go: `12.50 [6.15, 18.85]`."""
+    numbers = mean_interval(runs[metric].to_numpy(float), resolution(runs, metric))
+    mean, low, high = within(metric, numbers)
+    return f"{mean:.2f}" if math.isnan(low) else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def summary(plan: Plan, name: str) -> str:

@@ -15,7 +15,7 @@ from ablations.collect import write_table
 from ablations.config import METRICS, listing, words
 from ablations.figure_data import EQUAL_COST, pareto
 from ablations.plan import PlannedStudy
-from ablations.plotting import PALETTE, STYLE, legend, looks, panels
+from ablations.plotting import PALETTE, STYLE, WIDTH, legend, looks, panels
 from ablations.space import Choice, Dimension
 from ablations.tuning import BINS, ERROR, NEAR, RATE, TRAINS, field_in_words, sensitivity
 
@@ -101,7 +101,7 @@ def history(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     )
     behind["best"] = behind.groupby(levels, observed=True)["best"].ffill()
     split = in_panels(planned, behind)
-    axes = panels(len(split), share=True)
+    axes = panels(len(split), wide=True, share=True)
     for ax, (title, of_panel) in zip(axes, split.items(), strict=True):
         for level, look in looks(planned, colour).items():
             line = of_panel[of_panel[colour] == level]
@@ -118,7 +118,7 @@ def curves(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     colour, _ = colour_and_others(planned)
     behind = sensitivity(planned, trials)
     split = in_panels(planned, behind.assign(rate=np.sqrt(behind["low"] * behind["high"])))
-    axes = panels(len(split), share=True)
+    axes = panels(len(split), wide=True, share=True)
     for ax, (title, of_panel) in zip(axes, split.items(), strict=True):
         for level, look in looks(planned, colour).items():
             rows = of_panel[of_panel[colour] == level]
@@ -144,7 +144,7 @@ def slices(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     _, grid = plt.subplots(
         len(split),
         len(space),
-        figsize=(7.2, 0.6 + 2.0 * len(split)),
+        figsize=(WIDTH, 0.6 + 1.7 * len(split)),
         squeeze=False,
         sharey=True,
         sharex="col",
@@ -181,7 +181,7 @@ def front(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     for _, of_arm in behind.groupby(list(planned.factors), observed=True):
         behind.loc[of_arm.index, "front"] = pareto(of_arm["macs"].to_numpy(), of_arm[ERROR].to_numpy())
     split = in_panels(planned, behind)
-    axes = panels(len(split), share=True)
+    axes = panels(len(split), wide=True, share=True)
     for ax, (title, of_panel) in zip(axes, split.items(), strict=True):
         for level, look in looks(planned, colour).items():
             dots = of_panel[of_panel[colour] == level]
@@ -212,7 +212,7 @@ def importances(planned: PlannedStudy, trials: pd.DataFrame) -> pd.DataFrame:
     ]
     behind = pd.DataFrame(rows)
     names = [" ".join(key) for key in planned.arms]
-    _, ax = plt.subplots(figsize=(7.2, 0.7 + 0.24 * len(names) + 0.2 * math.ceil(len(paths) / 3)))
+    _, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.2 * len(names) + 0.2 * math.ceil(len(paths) / 3)))
     left = np.zeros(len(names))
     for path, colour in zip(paths, PALETTE * (1 + len(paths) // len(PALETTE)), strict=False):
         widths = behind[path].fillna(0).to_numpy(float)

@@ -1,6 +1,6 @@
 -- Numbers figures and tables, and writes them where the text refers to one: `[](#fig-error)` becomes "Figure 3".
 -- What a format can do differs: typst writes the numbers of captions itself, and GitHub's Markdown has no places
--- inside a page to link to.
+-- inside a page to link to. Numbers stay on a line with their units, but in Markdown, which nobody sets.
 local TYPST, MARKDOWN = FORMAT == "typst", FORMAT:find("^gfm") ~= nil
 local names, count = {}, { Figure = 0, Table = 0 }
 
@@ -32,7 +32,52 @@ local function drop(block)
   if MARKDOWN then return {} end
 end
 
+local UNITS = { ["%"] = true, pp = true, ms = true, s = true, k = true, M = true, G = true, MB = true, nats = true,
+                MACs = true, ["images/s"] = true, ["pp)"] = true, ["%)"] = true }
+local BEFORE = { ["<"] = true, [">"] = true, ["="] = true, ["±"] = true, ["×"] = true, ["−"] = true }
+local NAMED = { Figure = true, Table = true, Fig = true, ["Fig."] = true, section = true, sections = true, p = true, n = true,
+                k = true, sect = true }
+
+-- Whether no line ends between two words: `5 %`, `p < 0.001`, `n = 5`, `Table 2`, `[0.1, 0.2]`.
+local function together(before, after)
+  local unit = after:gsub("[.,;:)%]]+$", "")
+  return before:find("%d$") and UNITS[unit] or before:find("%d%)?$") and after:find("^[±×]")
+    or BEFORE[before] and after:find("^%S") or BEFORE[after]
+    or NAMED[before:gsub("^[(%[]", "")] and after:find("^[%d=<]")
+    or before:find("^%[[+−%d.,]+,$") and after:find("^[+−%d.,]+%]")
+    or before:find("%d$") and after:find("^†")
+end
+
+local function keep_together(inlines)
+  if MARKDOWN then return end
+  for place = 2, #inlines - 1 do
+    local before, space, after = inlines[place - 1], inlines[place], inlines[place + 1]
+    if (space.t == "Space" or space.t == "SoftBreak") and before.t == "Str" and after.t == "Str"
+      and together(before.text, after.text) then
+      inlines[place] = pandoc.Str("\u{a0}")
+    end
+  end
+  return inlines
+end
+
+-- Divs that paper.typ sets in a way of its own become calls of its functions, with a piece of content a child; the HTML
+-- has a style for them.
+local SET = { pair = true, beside = true, single = true, question = true, incomplete = true, small = true }
+
+local function call(div)
+  local name = div.classes[1]
+  if not TYPST or not SET[name] then return end
+  local made = { pandoc.RawBlock("typst", "#" .. name .. "[") }
+  for place, child in ipairs(div.content) do
+    if place > 1 and (name == "pair" or name == "beside") then table.insert(made, pandoc.RawBlock("typst", "][")) end
+    table.insert(made, child)
+  end
+  table.insert(made, pandoc.RawBlock("typst", "]"))
+  return made
+end
+
 return {
   { traverse = "topdown", Figure = number("Figure"), Table = number("Table") },
   { Link = refer, RawBlock = drop },
+  { Inlines = keep_together, Div = call },
 }

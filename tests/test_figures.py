@@ -14,10 +14,11 @@ from ablations import figures, layout
 from ablations.collect import read_table
 from ablations.config import COSTS, METRICS, Figure, Library
 from ablations.errors import UserError
-from ablations.figure_data import costs, curves, is_listed, labels, pareto
-from ablations.headline import draw_headline, draw_verdicts
+from ablations.figure_data import costs, curves, is_listed, is_wide, labels, pareto, within
+from ablations.figures import of_equal_cost
+from ablations.headline import LETTERS, draw_headline, draw_verdicts
 from ablations.plan import make_plan, plan_study
-from ablations.plotting import ABSENT, GREY, PALETTE, STYLE, looks, spread_out
+from ablations.plotting import ABSENCES, ABSENT, GREY, HALF, PALETTE, STYLE, WIDTH, looks, spread_out
 from ablations.schema import validate
 
 LIBRARY = Library()
@@ -75,7 +76,9 @@ def names_in(figure):
 def test_names_overlap_neither_each_other_nor_the_edge_of_the_figure(study, name, suite, tmp_path):
     figure, _ = drawn(study, name, suite)
     figure.savefig(tmp_path / "figure.svg")
-    assert figure.get_figwidth() <= 7.2
+    assert figure.get_figwidth() == (
+        WIDTH if is_wide(plan_study(LIBRARY, suite, study), LIBRARY.study(study).figures[name]) else HALF
+    )
     boxes = [text.get_window_extent() for ax in figure.axes for text in ax.texts]
     boxes += [legend.get_window_extent() for legend in figure.legends]
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
@@ -118,17 +121,49 @@ def test_a_name_on_a_line_is_seen():
 # ------------------------------------------------------------------------------------------ levels
 
 
-def test_levels_with_places_of_their_own_have_one_colour_and_others_the_marker_of_their_look():
-    figure, _ = drawn("regularisation", "error-by-method")
-    assert {line.get_color() for line in figure.axes[0].lines} == {GREY}
-    (means,) = (line for line in figure.axes[0].lines if line.get_markersize() == 8)
-    assert means.get_marker() == "|" and len(means.get_xdata()) == 8
-    figure, _ = drawn("batch_norm", "error-by-order")
-    told = looks(plan_study(LIBRARY, "digits", "batch_norm"), "depth")
-    means = [line for line in figure.axes[0].lines if line.get_markersize() == 5 and line.get_marker() != "|"]
-    assert [(line.get_marker(), line.get_color()) for line in means] == [
-        (look.marker, look.colour) for look in told.values()
+def means_of(ax):
+    """Marker and colour of the means of each level: marks that are larger than the dots of runs and no ends of bars."""
+    means = [line for line in ax.lines if line.get_markersize() == 4 and line.get_marker() not in "|_"]
+    return [(line.get_marker(), line.get_color()) for line in means]
+
+
+@pytest.mark.parametrize(
+    ("study", "name"), [(s, n) for s, n in FIGURES if LIBRARY.study(s).figures[n].kind != "curves"]
+)
+def test_a_level_has_the_look_of_its_study_in_every_figure(study, name):
+    figure, _ = drawn(study, name)
+    told = looks(plan_study(LIBRARY, "digits", study), LIBRARY.study(study).figures[name].colour)
+    assert means_of(figure.axes[0]) == [(look.marker, look.colour) for look in told.values()]
+
+
+def test_bars_and_bands_end_where_a_metric_does():
+    runs = made_up(plan_study(LIBRARY, "digits", "depth"))
+    runs["test_error"], runs["train_error"] = [0.0, 1.0, 5.0] * 8, [80.0, 99.0, 100.0] * 8
+    figure, _ = drawn("depth", "error-by-depth", runs=runs)
+    ends = [
+        bar
+        for ax in figure.axes
+        for bars in ax.collections
+        for path in bars.get_paths()
+        for bar in path.vertices[:, 1]
     ]
+    assert min(ends) == 0 and max(ends) == 100 and len(ends) == 32
+    figure, _ = drawn("depth", "training-curves", runs=runs)
+    assert max(figure.axes[0].collections[0].get_paths()[0].vertices[-1, 1], 100) <= 100
+
+
+@pytest.mark.parametrize(
+    ("metric", "ends"),
+    [
+        ("test_error", (0, 100)),
+        ("gap", (-100, 100)),
+        ("test_loss", (0, 1000)),
+        ("images_per_second", (0, 1000)),
+    ],
+)
+def test_an_interval_ends_where_its_metric_does(metric, ends):
+    assert tuple(within(metric, [-1000, 1000])) == ends
+    assert within(metric, [0.5, 2.0]) == [0.5, 2.0]
 
 
 def test_levels_that_are_numbers_stand_along_an_axis_with_lines_named_at_their_ends():
@@ -138,8 +173,8 @@ def test_levels_that_are_numbers_stand_along_an_axis_with_lines_named_at_their_e
         runs[metric] = np.where(runs["shortcut"] == "none", 30.0, 5.0)
     figure, behind = drawn("depth", "error-by-depth", runs=runs)
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["8", "20", "32", "56"]
-    assert names_in(figure) == ["none", "identity"] and not figure.legends
-    assert [text.get_color() for text in figure.axes[1].texts] == [ABSENT, PALETTE[0]]
+    assert names_in(figure) == ["shortcut none", "shortcut identity"] and not figure.legends
+    assert [text.get_color() for ax in figure.axes for text in ax.texts] == [ABSENT, PALETTE[0]]
     assert list(behind.columns) == ["shortcut", "depth", "seed", "train_error", "test_error"]
     assert len(behind) == 24
 
@@ -219,13 +254,21 @@ def test_a_panel_a_cost_with_the_front_in_the_legend_and_in_the_data():
     assert {"8", "56"} <= set(names_in(figure)) and figure.axes[0].get_xscale() == "log"
 
 
-def test_of_arms_of_equal_cost_each_is_named_in_its_colour():
+def test_arms_of_about_equal_cost_are_named_once_above_the_axes_and_others_each_in_its_colour():
     runs = made_up(plan_study(LIBRARY, "digits", "depth"))
     runs["macs"] = runs["depth"].astype(float) * 1e5
+    runs["parameters"] = runs["macs"] * np.where(runs["shortcut"] == "none", 5, 1)
     runs["test_error"] = np.where(runs["shortcut"] == "none", 30.0, 5.0) + runs["seed"]
     figure, _ = drawn("depth", "error-by-cost", runs=runs)
-    named = {(text.get_text(), text.get_color()) for text in figure.axes[0].texts}
-    assert named == set(itertools.product(("8", "20", "32", "56"), (ABSENT, PALETTE[0])))
+    named = [{(text.get_text(), text.get_color()) for text in ax.texts} for ax in figure.axes[:2]]
+    assert named[0] == set(itertools.product(("8", "20", "32", "56"), (GREY,)))
+    assert named[1] == set(itertools.product(("8", "20", "32", "56"), (ABSENT, PALETTE[0])))
+    assert figure.legends[0].get_title().get_text() == "shortcut (at the points: depth)"
+    assert of_equal_cost([(1, 0, "a", ""), (1.5, 0, "a", ""), (3, 0, "b", "")]) == pytest.approx(
+        {"a": 1.5**0.5, "b": 3}
+    )
+    assert of_equal_cost([(1, 0, "a", ""), (3, 0, "a", ""), (4, 0, "b", "")]) == {}  # too far apart
+    assert of_equal_cost([(1, 0, "a", ""), (1.5, 0, "a", ""), (1.2, 0, "b", "")]) == {}  # mixed
 
 
 def test_every_run_stands_within_the_axes_of_cost():
@@ -281,6 +324,19 @@ def test_the_mean_of_curves_ends_with_the_first_run_that_stops():
     assert list(mean.get_xdata()) == [1, 2] and len(plt.gca().collections) == 3
 
 
+def test_runs_that_diverged_at_the_same_place_have_one_cross_with_their_number():
+    planned = plan_study(LIBRARY, "digits", "bottleneck")
+    runs = made_up(planned)
+    runs.loc[:2, ["status", "train_error"]] = "diverged", 90.0
+    history = history_of(runs)
+    history = history[~history["run"].isin(["0-0", "0-1", "0-2"]) | (history["epoch"] < 3)]
+    history.loc[history["run"] == "0-2", "train_error"] = 50.0
+    figures.draw_curves(planned, planned.study.figures["training-curves"], runs, history)
+    crosses = [line for line in plt.gca().lines if line.get_marker() == "x"]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in crosses] == [(2, 180), (2, 50)]
+    assert names_in(plt.gcf())[0] == "×2"
+
+
 # ------------------------------------------------------------------------------------------ colours
 
 
@@ -306,6 +362,15 @@ def test_no_two_levels_look_alike(study):
     for factor in planned.factors:
         told = looks(planned, factor)
         assert len(set(told.values())) == len(told) == len(labels(planned, factor))
+
+
+@pytest.mark.parametrize("suite", ["digits", "cifar10"])
+@pytest.mark.parametrize("study", LIBRARY.names("studies"))
+def test_no_colour_comes_twice_where_there_are_enough(study, suite):
+    planned = plan_study(LIBRARY, suite, study)
+    for factor in planned.factors:
+        colours = [look.colour for level, look in looks(planned, factor).items() if level not in ABSENCES]
+        assert len(set(colours)) == len(colours) or len(colours) > len(PALETTE)
 
 
 def test_numbers_go_from_light_to_dark_in_their_order():
@@ -373,11 +438,37 @@ def test_titles_of_studies_cross_no_line_and_one_study_has_none():
     assert [title.get_text() for title in named] == [
         plan.study(study).study.title for study in ("depth", "layer_norm", "regularisation")
     ]
-    zero = figure.axes[0].transData.transform((0, 0))[0]
-    assert any(title.get_window_extent().x1 > zero for title in named)
+    assert any(title.get_window_extent().x1 > figure.axes[0].bbox.x0 + 50 for title in named)
     assert all(blank_behind(figure, named))
     draw_verdicts(plan, table[table["study"] == "depth"])
     assert not titles(plt.gcf())
+
+
+def test_a_claim_is_told_in_its_short_form_or_by_its_statement():
+    plan = make_plan(LIBRARY, "digits")
+    row = {
+        "verdict": "supported",
+        "effect": 3.0,
+        "second": np.nan,
+        "low": 1.0,
+        "high": 5.0,
+        "margin": 1.0,
+        "unit": "pp",
+    }
+    short = {**row, "study": "depth", "claim": "residual-networks-do-not-degrade"}
+    whole = {**row, "study": "vgg_depth", "claim": next(iter(LIBRARY.study("vgg_depth").claims))}
+    draw_verdicts(plan, pd.DataFrame([short, whole]))
+    told = [tick.get_text() for tick in plt.gca().get_yticklabels()]
+    assert told[0] == "Deeper residual networks: training error no higher"
+    assert told[1].replace("\n", " ") == LIBRARY.study("vgg_depth").claims[whole["claim"]].statement.rstrip(
+        "."
+    )
+
+
+@pytest.mark.parametrize("study", LIBRARY.names("studies"))
+def test_short_forms_fit_a_line(study):
+    for claim in LIBRARY.study(study).claims.values():
+        assert claim.short is None or len(claim.short) <= LETTERS
 
 
 @pytest.mark.parametrize("study", LIBRARY.names("studies"))

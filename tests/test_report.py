@@ -25,7 +25,7 @@ from ablations.mathfont import italic
 from ablations.methods import methods
 from ablations.opening import opening
 from ablations.plan import Run, make_plan
-from ablations.report import error_on_others, on_others, write_report
+from ablations.report import error_on_others, interval, magnitude, on_others, write_report
 from ablations.store import Store, table
 from ablations.typesetting import Typesetter
 from ablations.verdicts import write_verdicts
@@ -117,11 +117,13 @@ def test_the_table_of_runs_has_cells_for_what_a_run_lacks(workspace):
 
 def test_the_report_tells_the_time_to_a_target_where_there_is_one(workspace):
     made_up(plan_of(workspace))
-    assert " To 1" not in report(plan_of(workspace))
+    assert " Seconds to 1" not in report(plan_of(workspace))
     text = " ".join(report(plan_of(workspace, "target_error: 10.5")).split())
-    assert "| Test error (%) | To 10.5 % |" in text and "Seconds to an error, in the last column" in text
-    assert "| 12.50 ± 6.35 | 2.0 s (2 of 2) |" in text
-    assert "| 20.50 ± 6.35 | – (0 of 2) |" in text
+    assert (
+        "| Test error (%) | Seconds to 10.5 % |" in text and "Seconds to an error, in the last column" in text
+    )
+    assert "| 12.50 [6.15, 18.85] | 2.0 (2 of 2) |" in text.replace("\\[", "[").replace("\\]", "]")
+    assert "| 20.50 [14.15, 26.85] | – (0 of 2) |" in text.replace("\\[", "[").replace("\\]", "]")
 
 
 def test_the_list_of_runs_is_left_to_the_html(workspace):
@@ -144,13 +146,13 @@ def test_the_report_opens_with_a_summary_and_refers_to_figures_and_tables_by_num
     text = " ".join(report(plan).split())
     assert "8 networks were trained on 256 handwritten digits" in text
     assert "to put 4 statements about convolutional networks to the test: " in text
-    assert "Table 1 and Figure 1 show them all." in text
+    assert "Figure 1 and Table 1 show them all." in text
     assert "Figure 2, Figure 3 and Figure 4 show the runs; Table 2 lists the arms." in text
-    assert "**Table 2.** Depth of plain and residual networks: the arms" in text
+    assert "**Table 2.** **Depth of plain and residual networks: the arms.**" in text
     assert (
         text.index("## Summary")
-        < text.index("**Table 1.**")
         < text.index("**Figure 1.**")
+        < text.index("**Table 1.**")
         < text.index("## Depth")
     )
     order = ["Methods", "Threats to validity", "Reproduction", "References"]
@@ -162,13 +164,33 @@ def test_the_report_opens_with_a_summary_and_refers_to_figures_and_tables_by_num
 def test_what_is_not_trained_yet_is_said_at_the_top_with_the_command_that_trains_it(workspace):
     plan = plan_of(workspace)
     store = made_up(plan)
-    assert "Not everything is trained" not in report(plan)
+    assert "runs of depth" not in report(plan)
     first = next(iter(plan.study("depth").arms.values()))
     header = read_header(layout.data(first.data_key))
     shutil.rmtree(store.path(Run(first, 1, header.fingerprint)))
     top = report(plan).partition("networks were trained")[0]
     assert "1 of the 8 runs of depth is missing: shortcut none, depth 20 (seed 1)." in top
     assert "`snakemake depth --cores all --config suite=mine extra=" in top
+
+
+def test_what_is_not_measured_yet_is_said_at_the_top_with_the_command_that_measures_it(workspace):
+    plan = plan_of(workspace)
+    made_up(plan)
+    text = report(plan)
+    top = text.partition("networks were trained")[0]
+    assert "**This report is not complete.**" in top
+    assert "- Of depth, gradient by layer, gradient through training, response of each block, " in top
+    command = f"`snakemake depth --cores all --config suite=mine extra={workspace / 'my'}`"
+    assert f"and loss over a plane of random directions are not measured. {command} measures them." in top
+    assert "**Lesions.** Not measured yet." in text and "**Mechanisms.**" not in text
+    folder = layout.diagnostic("mine", "depth", "lesions").parent
+    folder.mkdir()
+    columns = ["shortcut", "depth", "seed", "status", "panel", "position", "value"]
+    for name in plan.study("depth").study.diagnostics:
+        write_table(pd.DataFrame(columns=columns), folder / f"{name}.csv")
+    assert "not complete" not in report(plan)
+    (folder / "lesions.csv").unlink()
+    assert f"- Of depth, lesions is not measured. {command} measures it." in report(plan)
 
 
 def test_a_study_without_runs_leaves_the_others_their_report(workspace, capsys, monkeypatch):
@@ -243,6 +265,35 @@ def test_a_listing_in_words(parts, told):
     assert listing(parts) == told
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (19_002, "19.0 k"),
+        (19_130, "19.1 k"),
+        (632_000, "632 k"),
+        (2.523e6, "2.52 M"),
+        (4e9, "4.00 G"),
+        (850, "850"),
+    ],
+)
+def test_costs_have_three_digits(value, told):
+    assert magnitude(value) == told
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ([10.0, 12.0, 14.0], "12.00 [7.03, 16.97]"),
+        ([0.0, 2.0, 10.0], "4.00 [0.00, 17.14]"),
+        ([70.0, 90.0, 95.0], "85.00 [52.13, 100.00]"),
+        ([5.0], "5.00"),
+    ],
+)
+def test_intervals_of_errors_end_where_errors_do(errors, told):
+    runs = pd.DataFrame({"test_error": errors, "test_images": 10_000})
+    assert interval(runs, "test_error") == told
+
+
 def verdict_rows(*verdicts):
     """Verdicts as shown and as numbers: the n-th claim with n seeds to go where it is inconclusive."""
     rows = [
@@ -272,35 +323,18 @@ def test_the_summary_counts_and_lists_what_held_and_what_did_not():
     assert "no claims to test" in opening(*verdict_rows(), 12, "digits", "5")["tested"]
 
 
-@pytest.mark.parametrize(
-    ("shortcuts", "told"),
-    [
-        ((), ""),
-        (("none",), "again: shortcut none, depth 20; shortcut none, depth 56."),
-        (("none", "identity"), "again: all arms."),
-    ],
-)
-def test_arms_that_were_not_trained_deterministically_are_named(tmp_path, shortcuts, told):
-    planned = plan_of(tmp_path).study("depth")
-    quick = {
-        key: replace(arm, recipe=arm.recipe.model_copy(update={"deterministic": key[0] not in shortcuts}))
-        for key, arm in planned.arms.items()
-    }
-    sizes = pd.DataFrame([{"train_images": 256, "validation_images": 60, "test_images": 120}])
-    text = methods(replace(planned, arms=quick), sizes)
-    assert text.endswith(told or "for each of 4 arms.")
-    assert text.count("deterministic") == bool(told)
-
-
 def test_what_was_done_to_images_is_told(workspace):
     planned = plan_of(workspace).study("depth")
     sizes = pd.DataFrame([{"train_images": 256, "validation_images": 60, "test_images": 120}])
-    assert "as prepared" not in methods(planned, sizes)
+    assert "as prepared" not in methods([planned], {planned.name: sizes})["studies"][0]["text"]
     arm = next(iter(planned.arms.values()))
     path = layout.data(arm.data_key)
     made = prepare(arm.dataset, path)
     data.write(replace(made, treated={"converted to RGB": 3, "resized": 1234}), path)
-    assert "test images (as prepared: 3 converted to RGB, 1,234 resized). Network" in methods(planned, sizes)
+    assert (
+        "test images (as prepared: 3 converted to RGB, 1,234 resized)"
+        in methods([planned], {planned.name: sizes})["studies"][0]["text"]
+    )
 
 
 def test_the_error_of_the_test_set_is_told_apart_from_that_of_seeds():

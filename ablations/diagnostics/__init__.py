@@ -30,7 +30,7 @@ from ablations.diagnostics.signals import (
     branch_variance,
     gradient_by_layer,
     gradients_now,
-    jacobian_gains,
+    largest_gains,
     response_magnitude,
 )
 from ablations.diagnostics.uncertainty import dropout_uncertainty
@@ -39,9 +39,9 @@ from ablations.files import write_text
 from ablations.mechanisms import (
     ANY,
     DELETED,
-    GAIN_INITIAL,
-    GAIN_TRAINED,
     INITIAL,
+    JACOBIANS_INITIAL,
+    JACOBIANS_TRAINED,
     MECHANISMS,
     SEVERAL,
     SWAPPED,
@@ -64,8 +64,8 @@ PROBES: dict[str, dict[str, Probe]] = {
     "gradient-by-layer": {
         INITIAL: gradient_by_layer,
         TRAINED: gradient_by_layer,
-        GAIN_INITIAL: jacobian_gains,
-        GAIN_TRAINED: jacobian_gains,
+        JACOBIANS_INITIAL: largest_gains,
+        JACOBIANS_TRAINED: largest_gains,
     },
     "response-magnitude": {INITIAL: response_magnitude, TRAINED: response_magnitude},
     "branch-variance": {INITIAL: branch_variance},
@@ -76,7 +76,7 @@ PROBES: dict[str, dict[str, Probe]] = {
     "loss-contour": {TRAINED: loss_contour},
     "dropout-uncertainty": {TRAINED: dropout_uncertainty},
 }
-AT_INITIALISATION = (ANY, INITIAL, GAIN_INITIAL)  # panels of networks before their first step
+AT_INITIALISATION = (ANY, INITIAL, JACOBIANS_INITIAL)  # panels of networks before their first step
 # Through training: at each epoch whose weights there are, a number a panel.
 MEASURES: dict[str, Measure] = {
     "gradient-through-training": gradients_now,

@@ -16,6 +16,7 @@ from ablations.mechanisms import (
     LAST_BLOCK,
     MEAN,
     MIDDLE_BLOCK,
+    POWER_STEPS,
     RATE,
     rate,
 )
@@ -44,42 +45,86 @@ def blocks(net: nn.Sequential) -> dict[int, Block]:
     return found
 
 
+def states(net: nn.Sequential, images: Tensor) -> list[tuple[int, Tensor]]:
+    """What a network passes on, each with the number of layers that made it, convolutions and linear layers on the way
+    through transforms: what enters the first block, what each block puts out, and the logits. Of a network without
+    blocks, what each layer puts out."""
+    x = images.detach().requires_grad_()
+    if not any(isinstance(layer, Block) for layer in net):
+        outputs: list[Tensor] = []
+        hooks = [
+            layer.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+            for layer in weighted(net)
+        ]
+        net(x)
+        for hook in hooks:
+            hook.remove()
+        return list(enumerate(outputs, start=1))
+    seen, passed = [], 0
+    for layer in net:
+        block = isinstance(layer, Block)
+        if block and not seen:
+            seen.append((passed, x))
+        x = layer(x)
+        passed += layers_of(layer) if block else len(weighted(layer))
+        if block:
+            seen.append((passed, x))
+    return [*seen, (passed, x)]
+
+
+def layers_of(block: Block) -> int:
+    """The layers on the way through a block's transform; 1 of a transform without any."""
+    return max(1, len(weighted(block.transform)))
+
+
+def gradients(net: nn.Sequential, images: Tensor, labels: Tensor) -> list[tuple[int, Tensor, Tensor]]:
+    """`states` with the gradient of the mean cross-entropy with respect to each."""
+    as_in_training(net)
+    passed, seen = zip(*states(net, images[:BATCH_OF_GRADIENTS]), strict=True)
+    loss = F.cross_entropy(seen[-1], labels[:BATCH_OF_GRADIENTS])
+    return list(zip(passed, seen, torch.autograd.grad(loss, seen), strict=True))
+
+
 def gradient_by_layer(net: nn.Sequential, images: Tensor, labels: Tensor, random: torch.Generator) -> Points:
-    """By layer, convolutions and linear layers in the order of the forward pass from 1: the Euclidean norm of the
-    gradient of the mean cross-entropy with respect to the layer's output (after Glorot & Bengio 2010, section 4.2).
-    From one layer to the one before, it changes by what the transposed Jacobian between them does to it."""
-    as_in_training(net)
-    outputs: list[Tensor] = []
-    hooks = [
-        layer.register_forward_hook(lambda module, inputs, output: outputs.append(output))
-        for layer in weighted(net)
-    ]
-    loss = F.cross_entropy(net(images[:BATCH_OF_GRADIENTS]), labels[:BATCH_OF_GRADIENTS])
-    for hook in hooks:
-        hook.remove()
-    gradients = torch.autograd.grad(loss, outputs)
-    return [(number, gradient.norm().item()) for number, gradient in enumerate(gradients, start=1)]
+    """By the number of layers passed: the Euclidean norm of the gradient of the mean cross-entropy with respect to
+    each of `states` (after Glorot & Bengio 2010, section 4.2). From one to the one before, the gradient changes by what
+    the transposed Jacobian between them does to it."""
+    return [(passed, gradient.norm().item()) for passed, _, gradient in gradients(net, images, labels)]
 
 
-def jacobian_gains(net: nn.Sequential, images: Tensor, labels: Tensor, random: torch.Generator) -> Points:
-    """By block from 1: how many times longer a random unit vector gets on its way back through the block, as a
-    gradient takes it, by the transposed Jacobian; the mean over two vectors, and of that the root that makes it a
-    gain a layer, of those on the way through the transform. Nothing for networks without blocks."""
-    as_in_training(net)
-    of_net = {place for place, layer in enumerate(net) if isinstance(layer, Block)}
+def largest_gains(net: nn.Sequential, images: Tensor, labels: Tensor, random: torch.Generator) -> Points:
+    """By block from 1: the largest singular value of its Jacobian, over all images together, and of that the root that
+    makes it a gain a layer. No gradient grows by more on its way back through the block. Nothing for networks without
+    blocks. Estimated from below, by power iteration from the gradient of the loss on, so that it is no less than what
+    that grows by."""
+    of_net = [layer for layer in net if isinstance(layer, Block)]
     if not of_net:
         return []
-    x, gains = images[:BATCH_OF_GRADIENTS], []
-    for place, layer in enumerate(net):
-        x = x.detach().requires_grad_(place in of_net)
-        out = layer(x)
-        if place in of_net:
-            vectors = [torch.randn(out.shape, generator=random) for _ in range(2)]
-            back = [torch.autograd.grad(out, x, vector, retain_graph=True)[0] for vector in vectors]
-            gain = sum((g.norm() / v.norm()).item() for g, v in zip(back, vectors, strict=True)) / 2
-            gains.append(gain ** (1 / max(1, len(weighted(layer.transform)))))
-        x = out
+    before = gradients(net, images, labels)
+    gains = []
+    for number, block in enumerate(of_net):
+        x, after = before[number][1].detach().requires_grad_(), before[number + 1][2]
+        gains.append(largest_singular_value(block, x, after, random) ** (1 / layers_of(block)))
     return list(enumerate(gains, start=1))
+
+
+def largest_singular_value(block: nn.Module, x: Tensor, start: Tensor, random: torch.Generator) -> float:
+    """That of the Jacobian of a block at x: how much longer a vector gets on its way back, after so many POWER_STEPS
+    back and forth from `start`, or, where that is 0, from a random one."""
+    if not start.any():
+        start = torch.randn(start.shape, generator=random)
+    out = block(x)
+    vector = (start / start.norm()).requires_grad_()
+    (back,) = torch.autograd.grad(
+        out, x, vector, create_graph=True
+    )  # linear in the vector: its gradient goes forth
+    found = back.detach()
+    for _ in range(POWER_STEPS):
+        if not found.any():
+            break
+        (forth,) = torch.autograd.grad(back, vector, found, retain_graph=True)
+        (found,) = torch.autograd.grad(out, x, forth / forth.norm(), retain_graph=True)
+    return found.norm().item()
 
 
 @torch.no_grad()
