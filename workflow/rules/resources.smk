@@ -11,8 +11,8 @@ given = {
     for name in Budget.model_fields
     if f"budget_{name}" in config
 }
-agreed = config.get("yes", False)
-if not isinstance(agreed, bool):
+agreed = str(config.get("yes", False)).lower()
+if agreed not in ("true", "false"):
     raise WorkflowError(f"--config yes: found {agreed}; give true or false")
 try:
     estimates = resources.read(suite)
@@ -103,7 +103,7 @@ def planned_runs():
 
 
 onstart:
-    if workflow.is_main_process and not workflow.touch and not agreed:
+    if workflow.is_main_process and not workflow.touch and agreed == "false":
         from ablations.budget import check
 
         try:
