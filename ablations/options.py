@@ -22,6 +22,11 @@ def as_texts(value: Any) -> Any:
     return [as_text(each) for each in (value if isinstance(value, list) else [value])]
 
 
+def as_truth(value: Any) -> Any:
+    """True or false, of the words."""
+    return {"true": True, "false": False}.get(str(value).lower(), value)
+
+
 Text = Annotated[str, BeforeValidator(as_text)]
 Texts = Annotated[Sequence(str), BeforeValidator(as_texts)]
 Lines = Annotated[Sequence(Line), BeforeValidator(as_texts)]
@@ -40,7 +45,9 @@ class Options(Strict):
     runs_per_gpu: Several = 1  # training processes that may share a GPU
     gpu_wait: Annotated[float, Field(ge=0, le=10_000)] = 24.0  # hours to wait for a GPU while all are taken
     at_once: Several | None = None  # seeds that a training process trains at the same time
-    yes: bool = False  # train, even if it is more than the budget of the suite
+    yes: Annotated[bool, BeforeValidator(as_truth)] = (
+        False  # train, even if it is more than the budget of the suite
+    )
     budget_runs: int | None = None  # or another budget; the suite's holds where none is given
     budget_hours: float | None = None
     budget_disk_gb: float | None = None

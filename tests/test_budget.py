@@ -24,6 +24,7 @@ from ablations.store import SUMS, Store
 SHIPPED = Library().names("suites")
 # What the suites are made for: CIFAR-10 on a GPU.
 KIND = {name: "cuda" if name.startswith("cifar10") else "cpu" for name in SHIPPED}
+SMOKE = next(iter(make_plan(Library(), "smoke").jobs.values()))
 OWN = ("--suite", "tiny", "--extra", "my")
 
 
@@ -82,7 +83,7 @@ def test_it_is_told_in_words(planned, told):
 def test_what_is_in_the_store_does_not_count(tmp_path_factory, finished, begun):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("store"))
-        arm = next(iter(make_plan(Library(), "smoke").jobs.values())).arm
+        arm = SMOKE.arm
         store, header = Store(layout.RESULTS), Header("f", {}, (1, 8, 8), 10)
         for seed in begun:
             write(store.path(Run(arm, seed, "f")) / "checkpoint", "")
@@ -216,9 +217,9 @@ def test_snakemake_asks_where_it_is_more(workspace):
     assert finished_runs() == 2
     output = snakemake("-n", *own, "budget_runs=1", folder=workspace)
     assert re.search(r"^2 runs to train, .*; more than the budget of 1 runs$", output, re.MULTILINE)
-    for agreed in ("budget_runs=2", "yes=true"):
-        output = snakemake("-n", *own, agreed, folder=workspace)
-        assert "2 runs to train" in output
+    other = make_plan(Library("my"), "tiny").jobs_of("depth")[1]
+    snakemake(f"results/tiny/arms/{other.name}.csv", *own, "yes=true", "budget_runs=1", folder=workspace)
+    assert finished_runs() == 4
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,49 @@
-"""The profiles for clusters say what Snakemake and its plugins understand."""
+"""The profiles for clusters say what Snakemake, its plugins and the rules understand."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 from conftest import ROOT, snakemake
 
-from ablations.config import read_yaml
+from ablations.reading import read_yaml
 
 PROFILES = ROOT / "workflow" / "profiles"
-RULES = set(
-    re.findall(
-        r"^rule (\w+):", "".join(p.read_text() for p in ROOT.glob("workflow/rules/*.smk")), re.MULTILINE
-    )
-)
+PLUGINS = {
+    "slurm": ["snakemake_executor_plugin_slurm"],
+    "kubernetes": ["snakemake_executor_plugin_kubernetes", "snakemake_storage_plugin_fs"],
+}
+SMK = "".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk"))
 
 
-@pytest.mark.parametrize("name", ["slurm", "kubernetes"])
+@pytest.mark.parametrize("name", PLUGINS)
 def test_profiles_name_rules_that_there_are(name):
     profile = read_yaml(PROFILES / name / "config.yaml")
-    grouped = {group.partition("=")[0] for group in profile.get("groups", ())}
-    assert "train" in RULES and grouped | set(profile["set-resources"]) <= RULES
+    named = {group.partition("=")[0] for group in profile.get("groups", ())} | set(profile["set-resources"])
+    rules = set(re.findall(r"^rule (\w+):", SMK, re.MULTILINE))
+    assert named and named <= rules
 
 
-def dry_run(name: str, folder: Path, *more: str) -> str:
-    return snakemake("-n", "--profile", str(PROFILES / name), *more, "--config", "suite=smoke", folder=folder)
+@pytest.mark.parametrize("name", PLUGINS)
+def test_profiles_are_understood(name, tmp_path):
+    if missing := [plugin for plugin in PLUGINS[name] if importlib.util.find_spec(plugin) is None]:
+        pytest.skip(f"no {', '.join(missing)}: pip install 'ablations[{name}]'")
+    profile = ("--profile", str(PROFILES / name))
+    there = ("--default-storage-prefix", str(tmp_path / "declared")) if name == "kubernetes" else ()
+    output = snakemake("-n", *profile, *there, "--config", "suite=smoke", folder=tmp_path)
+    assert re.search(r"^train +6$", output, re.MULTILINE)
+    assert re.search(r"^12 runs to train, ", output, re.MULTILINE)
+    if name == "kubernetes":
+        assert (
+            f"Missing output files: {tmp_path}/declared/results/smoke/depth/runs.csv (in storage)" in output
+        )
 
 
-def resources_of(rule: str, output: str) -> set[str]:
-    """What Snakemake says that jobs of a rule are to get."""
-    ...
+def test_the_links_of_pods_lead_where_commands_write():
+    """`.snakemake/storage/fs` and the path of the storage is where Snakemake looks for its copies."""
+    profile = read_yaml(PROFILES / "kubernetes" / "config.yaml")
+    folder = f".snakemake/storage/fs{profile['default-storage-prefix']}"
+    up = "../" * len(folder.split("/"))
+    assert profile["precommand"].endswith(f"ln -s {up}results {up}report {folder}/")
