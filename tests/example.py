@@ -55,6 +55,8 @@ def take_tables(results: Path) -> None:
 
 def main(results: str | None = None) -> None:
     if results:
+        if not Path(results, "depth", "runs.csv").is_file():
+            raise SystemExit(f"{results}: no results/digits, whose tables are to be taken")
         take_tables(Path(results))
     with tempfile.TemporaryDirectory() as workspace:
         made = render(EXAMPLE / "tables", Path(workspace))
