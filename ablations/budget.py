@@ -82,7 +82,8 @@ def left(arm: Arm, seeds: Iterable[int], header: Header | None) -> int:
     """How many of an arm's runs the store lacks, by their names: none is opened."""
     store = Store(layout.RESULTS)
     return sum(
-        header is None or not (store.path(Run(arm, seed, header.fingerprint)) / SUMS).is_file() for seed in seeds
+        header is None or not (store.path(Run(arm, seed, header.fingerprint)) / SUMS).is_file()
+        for seed in seeds
     )
 
 

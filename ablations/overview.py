@@ -85,7 +85,11 @@ def demand(plan: Plan, studies: list[str], kind: str) -> str:
     lines = [f"suite {plan.suite_name}: {plan.suite.title}"]
     for name in studies:
         study = plan.study(name)
-        lines += ["", f"{name}: {study.study.title}", ROW.format("arm", "runs left", "minutes", "memory", "disk")]
+        lines += [
+            "",
+            f"{name}: {study.study.title}",
+            ROW.format("arm", "runs left", "minutes", "memory", "disk"),
+        ]
         for key, arm in study.arms.items():
             of_arm = [work[job.name] for job in plan.arm_jobs[arm.id]]
             runs, seconds, disk_mb = total(of_arm)

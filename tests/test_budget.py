@@ -10,7 +10,7 @@ from conftest import TINY, snakemake, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablations import budget, layout, resources
+from ablations import layout, resources
 from ablations.budget import Planned, left, planned
 from ablations.cli import main
 from ablations.config import Budget, Library
@@ -43,7 +43,7 @@ def tiny(workspace):
 
 
 @given(
-    *[st.integers(0, 10**6)] * 1,
+    st.integers(0, 10**6),
     *[st.floats(0, 1e4)] * 2,
     st.integers(1, 10**6),
     *[st.floats(0.01, 1e4)] * 2,
@@ -64,8 +64,14 @@ def test_each_limit_is_told_when_it_is_passed(runs, hours, disk_gb, most_runs, m
     ("planned", "told"),
     [
         (Planned(1, 0.01, 0.0123, "x"), "1 run to train, about 36 s one after another, 12 MB on disk (x)"),
-        (Planned(1234, 5.5, 3.21, "x"), "1,234 runs to train, about 5 h 30 min one after another, 3.2 GB on disk (x)"),
-        (Planned(2, 1234.5, 4321.0, "x"), "2 runs to train, about 1,234 hours one after another, 4,321.0 GB on disk (x)"),
+        (
+            Planned(1234, 5.5, 3.21, "x"),
+            "1,234 runs to train, about 5 h 30 min one after another, 3.2 GB on disk (x)",
+        ),
+        (
+            Planned(2, 1234.5, 4321.0, "x"),
+            "2 runs to train, about 1,234 hours one after another, 4,321.0 GB on disk (x)",
+        ),
     ],
 )
 def test_it_is_told_in_words(planned, told):
@@ -94,7 +100,10 @@ def test_what_is_estimated_is_taken_and_the_rest_guessed(tiny):
     assert guessed.runs == 4 and guessed.source == "a guess; closer: ablations plan --resources"
     resources.write(
         "tiny",
-        {job.name: Estimate(job.name, "net", 2, 10.0, 1795.0, 800.0, None, 250.0, "chip", Cost(1, 1, 1, 1)) for job in jobs[:1]},
+        {
+            job.name: Estimate(job.name, "net", 2, 10.0, 1795.0, 800.0, None, 250.0, "chip", Cost(1, 1, 1, 1))
+            for job in jobs[:1]
+        },
     )
     half = planned(tiny, arms[:1], "cpu")
     assert (half.runs, half.source) == (2, "estimated for chip")
@@ -109,7 +118,9 @@ def test_what_is_estimated_is_taken_and_the_rest_guessed(tiny):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_suites_are_within_their_budget(name, workspace):
     plan = make_plan(Library(), name)
-    everything = {job.name: (job.arm, job.seeds) for study in plan.suite.studies for job in plan.jobs_of(study)}
+    everything = {
+        job.name: (job.arm, job.seeds) for study in plan.suite.studies for job in plan.jobs_of(study)
+    }
     found = planned(plan, everything.values(), KIND[name])
     assert found.runs > 0 and found.beyond(plan.suite.budget) == []
 
@@ -117,9 +128,7 @@ def test_shipped_suites_are_within_their_budget(name, workspace):
 def test_so_are_the_searches_of_the_default_suite(workspace):
     plan = make_plan(Library(), "digits")
     studies = [plan.studies[study] for study in plan.listed]
-    trials = [
-        (arm, each.search.trials * each.search.seeds) for each in studies for arm in each.arms.values()
-    ]
+    trials = [(arm, each.search.trials * each.search.seeds) for each in studies for arm in each.arms.values()]
     assert planned(plan, [], "cpu", trials).beyond(plan.suite.budget) == []
 
 
@@ -197,7 +206,9 @@ def test_snakemake_asks_where_it_is_more(workspace):
     )
     output = snakemake(*own, folder=workspace, check=False)
     assert "suite tiny: 4 runs to train" in output and "Traceback" not in output
-    assert "more than the budget of 3 runs; nothing was started. Go on with --config yes=true or, say," in output
+    assert (
+        "more than the budget of 3 runs; nothing was started. Go on with --config yes=true or, say," in output
+    )
     assert not layout.RESULTS.exists()
 
     job = make_plan(Library("my"), "tiny").jobs_of("depth")[0]

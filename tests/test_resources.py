@@ -109,7 +109,8 @@ def test_without_past_runs_the_careful_values(kind):
 def line(count: int, **fields: object) -> list[Past]:
     """Arms whose steps take the square root of their size."""
     return [
-        replace(PAST, arm=f"arm-{n}", macs=10.0 ** (6 + n), seconds=10.0 ** (n / 2), **fields) for n in range(count)
+        replace(PAST, arm=f"arm-{n}", macs=10.0 ** (6 + n), seconds=10.0 ** (n / 2), **fields)
+        for n in range(count)
     ]
 
 
@@ -270,7 +271,10 @@ OWN = ("--suite", "tiny", "--extra", "my")
 
 def test_the_command_estimates_and_writes(tiny, monkeypatch, capsys):
     assert main(["plan", "--resources", *OWN]) == 2
-    assert "not there yet, and estimates need its size; make it with: ablations prepare" in capsys.readouterr().err
+    assert (
+        "not there yet, and estimates need its size; make it with: ablations prepare"
+        in capsys.readouterr().err
+    )
 
     assert main(["prepare", *OWN]) == 0
     assert main(["plan", *OWN]) == 0 and "MACs, no run yet to tell the pace" in capsys.readouterr().out
@@ -288,9 +292,7 @@ def test_the_command_estimates_and_writes(tiny, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "2 runs left" in told and "From 2 past runs of 1 arm on " in told
     trained, new = (resources.read("tiny")[job.name] for job in tiny.jobs_of("depth"))
-    seconds = [
-        json.loads(path.read_text())["seconds"] for path in layout.RESULTS.glob("runs/*/metrics.json")
-    ]
+    seconds = [json.loads(path.read_text())["seconds"] for path in layout.RESULTS.glob("runs/*/metrics.json")]
     assert trained.seconds == new.seconds == pytest.approx(np.mean(seconds))  # of as many MACs
 
 
@@ -307,7 +309,9 @@ def test_jobs_ask_for_it_and_are_not_done_again_when_it_changes(tiny, monkeypatc
 
     snakemake(*arguments, folder=here)
     assert asked() == (2000, 240)
-    resources.write("tiny", {job.name: Estimate(job.name, "net", 2, 0.0, 900.0, 2000.0, None, 1.0, "chip", COST)})
+    resources.write(
+        "tiny", {job.name: Estimate(job.name, "net", 2, 0.0, 900.0, 2000.0, None, 1.0, "chip", COST)}
+    )
     assert "Nothing to be done" in snakemake(*arguments, folder=here)
     table.unlink()
     snakemake(*arguments, folder=here)

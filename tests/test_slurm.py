@@ -21,7 +21,9 @@ from ablations.config import Library
 from ablations.cost import Cost
 from ablations.plan import Job, make_plan
 
-pytest.importorskip("snakemake_executor_plugin_slurm", reason="no Slurm plugin: pip install 'ablations[slurm]'")
+pytest.importorskip(
+    "snakemake_executor_plugin_slurm", reason="no Slurm plugin: pip install 'ablations[slurm]'"
+)
 if reason := obstacle():
     pytest.skip(f"no Slurm node here: {reason}", allow_module_level=True)
 
@@ -79,7 +81,9 @@ def ask(jobs: list[Job], folder: Path, monkeypatch, memory: list[float], minutes
     half = [60 * each / resources.SAFETY_TIME for each in minutes]
     part = [each / resources.SAFETY_MEMORY for each in memory]
     found = {
-        job.name: resources.Estimate(job.name, "net", 1, 0.0, seconds, mb, None, 1.0, "here", Cost(1, 1, 1, 1))
+        job.name: resources.Estimate(
+            job.name, "net", 1, 0.0, seconds, mb, None, 1.0, "here", Cost(1, 1, 1, 1)
+        )
         for job, seconds, mb in zip(jobs, half, part, strict=True)
     }
     resources.write("tiny", found)
@@ -88,7 +92,9 @@ def ask(jobs: list[Job], folder: Path, monkeypatch, memory: list[float], minutes
 def train_here(folder: Path) -> None:
     """The same runs without Slurm."""
     command = [sys.executable, "-m", "ablations", "train", "depth", "--suite", "tiny", "--extra", "my"]
-    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    subprocess.run(
+        command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True
+    )
 
 
 def tables(jobs: list[Job]) -> list[str]:
@@ -131,7 +137,8 @@ def test_jobs_get_what_they_ask_for_and_a_requeued_one_goes_on(tmp_path, submit,
     assert [value(told, "MinMemoryNode") for told in running] == ["3100M", "2500M"]
     assert [value(told, "TimeLimit") for told in running] == ["00:12:00", "00:35:00"]
     assert [value(told, "TresPerJob") for told in running] == ["gres:gpu:1"] * 2
-    assert {re.search(r"gpu.*?IDX:(\d)", told)[1] for told in running} == {"0", "1"}  # each has one of its own
+    devices = {re.search(r"gpu.*?IDX:(\d)", told)[1] for told in running}
+    assert devices == {"0", "1"}  # each has one of its own
     assert [value(told, "Requeue") for told in running] == ["1", "1"]
 
     log = cluster / "results" / "tiny" / "logs" / "train" / f"{jobs[0].name}.log"
@@ -141,8 +148,9 @@ def test_jobs_get_what_they_ask_for_and_a_requeued_one_goes_on(tmp_path, submit,
     assert process.wait(DEADLINE) == 0, (cluster / "output").read_text()
 
     told = in_slurm(jobs)[0]
-    assert (value(told, "JobId"), value(told, "Restarts"), value(told, "JobState")) == (number, "1", "COMPLETED")
-    assert 1 < int(re.search(r"epoch +(\d+)/", log.read_text())[1]) <= EPOCHS  # it went on, in a log of its own
+    assert [value(told, name) for name in ("JobId", "Restarts", "JobState")] == [number, "1", "COMPLETED"]
+    first = int(re.search(r"epoch +(\d+)/", log.read_text())[1])
+    assert 1 < first <= EPOCHS  # it went on, in a log of its own
     assert runs(cluster) == runs(alone)
     leases = {path.name for path in (tmp_path / "leases").glob("slurm-*")}
     assert len({re.fullmatch(r"slurm-\d+-(\d)\.0", name)[1] for name in leases}) == 2
