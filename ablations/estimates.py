@@ -95,11 +95,7 @@ def past_runs(costs: Costs) -> Iterator[Past]:
                 continue
             config, metrics, where = map(json.loads, found)
             arm = arm_of(config)
-        except (
-            Damaged,
-            ValueError,
-            KeyError,
-        ):  # training says it, or what is trained is older than our words
+        except (Damaged, ValueError, KeyError):  # damaged, or older than today's vocabulary
             continue
         header = headers.setdefault(arm.data_key, read_header(layout.data(arm.data_key)))
         kind = where["device_type"]

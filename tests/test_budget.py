@@ -43,7 +43,7 @@ def tiny(workspace):
 
 
 @given(
-    *[st.integers(0, 10**6)] * 1,
+    st.integers(0, 10**6),
     *[st.floats(0, 1e4)] * 2,
     st.integers(1, 10**6),
     *[st.floats(0.01, 1e4)] * 2,

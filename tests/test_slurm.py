@@ -137,10 +137,8 @@ def test_jobs_get_what_they_ask_for_and_a_requeued_one_goes_on(tmp_path, submit,
     assert [value(told, "MinMemoryNode") for told in running] == ["3100M", "2500M"]
     assert [value(told, "TimeLimit") for told in running] == ["00:12:00", "00:35:00"]
     assert [value(told, "TresPerJob") for told in running] == ["gres:gpu:1"] * 2
-    assert {re.search(r"gpu.*?IDX:(\d)", told)[1] for told in running} == {
-        "0",
-        "1",
-    }  # each has one of its own
+    devices = {re.search(r"gpu.*?IDX:(\d)", told)[1] for told in running}
+    assert devices == {"0", "1"}  # each has one of its own
     assert [value(told, "Requeue") for told in running] == ["1", "1"]
 
     log = cluster / "results" / "tiny" / "logs" / "train" / f"{jobs[0].name}.log"
@@ -150,14 +148,9 @@ def test_jobs_get_what_they_ask_for_and_a_requeued_one_goes_on(tmp_path, submit,
     assert process.wait(DEADLINE) == 0, (cluster / "output").read_text()
 
     told = in_slurm(jobs)[0]
-    assert (value(told, "JobId"), value(told, "Restarts"), value(told, "JobState")) == (
-        number,
-        "1",
-        "COMPLETED",
-    )
-    assert (
-        1 < int(re.search(r"epoch +(\d+)/", log.read_text())[1]) <= EPOCHS
-    )  # it went on, in a log of its own
+    assert [value(told, name) for name in ("JobId", "Restarts", "JobState")] == [number, "1", "COMPLETED"]
+    first = int(re.search(r"epoch +(\d+)/", log.read_text())[1])
+    assert 1 < first <= EPOCHS  # it went on, in a log of its own
     assert runs(cluster) == runs(alone)
     leases = {path.name for path in (tmp_path / "leases").glob("slurm-*")}
     assert len({re.fullmatch(r"slurm-\d+-(\d)\.0", name)[1] for name in leases}) == 2
