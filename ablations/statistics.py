@@ -496,7 +496,8 @@ def adjust(p: np.ndarray) -> np.ndarray:
     """Holm's step-down method (1979) over both tests of every claim, with Shaffer's multipliers (1986); `p` is (...,
     claims, 2). Of a claim's two hypotheses, no effect (of absence: less than the margin) and the margin or more, at most
     one is true, so that of 2 m hypotheses m can be. Where they meet, p values being two-sided leaves half of the level
-    to each."""
+    to each. Where a margin keeps them apart one-sided ones would do, but for unequal variances and few seeds, which
+    take the half that is left over: tests/benchmarks/coverage.py."""
     claims = p.shape[-2]
     flat = p.reshape(*p.shape[:-2], 2 * claims)
     order = np.argsort(flat, axis=-1, kind="stable")
