@@ -119,7 +119,10 @@ def test_the_report_tells_the_time_to_a_target_where_there_is_one(workspace):
     made_up(plan_of(workspace))
     assert " To 1" not in report(plan_of(workspace))
     text = " ".join(report(plan_of(workspace, "target_error: 10.5")).split())
-    assert "| Test error (%) | On others | To 10.5 % |" in text and "Seconds to an error, in the last column" in text
+    assert (
+        "| Test error (%) | On others | To 10.5 % |" in text
+        and "Seconds to an error, in the last column" in text
+    )
     assert re.search(r"\| 12\.50 ± 6\.35 \| \S+ \S+ \| 2\.0 s \(2 of 2\) \|", text)
     assert re.search(r"\| 20\.50 ± 6\.35 \| \S+ \S+ \| – \(0 of 2\) \|", text)
 

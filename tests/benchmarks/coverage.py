@@ -467,7 +467,7 @@ def main() -> None:
     head("runs", *(f"n = {seeds}{told}" for told in ("", ", one-sided") for seeds in SEEDS))
     for name, arms in ARMS_VARY.items():
         found = (
-            final(report, seeds, 10_000, random, arms, one_sided)[2]
+            final(report, seeds, 10_000, np.random.default_rng(0), arms, one_sided)[2]
             for one_sided in (False, True)
             for seeds in SEEDS
         )
