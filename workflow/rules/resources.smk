@@ -46,7 +46,9 @@ def estimates_of_arms(wildcards):
 
 
 def memory(known, wildcards, attempt):
-    unknown = 8000 if gpus_of_a_job(wildcards) else 2000  # CUDA takes half of it by itself
+    unknown = (
+        8000 if gpus_of_a_job(wildcards) else 2000
+    )  # CUDA takes half of it by itself
     return attempt * max((each.mem_mb for each in known), default=unknown)
 
 
@@ -84,7 +86,9 @@ def planned_runs():
     from ablations.budget import planned
 
     arms, trials, searched = [], [], set()
-    for job in workflow.dag.needrun_jobs(exclude_finished=False):  # a dry run finishes them
+    for job in workflow.dag.needrun_jobs(
+        exclude_finished=False
+    ):  # a dry run finishes them
         wildcards = job.wildcards
         if job.rule.name == "train":
             todo = plan.jobs[wildcards.job]
