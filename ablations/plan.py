@@ -45,7 +45,7 @@ from ablations.schema import One, Sequence, Strict, fault, names, suggestion, va
 
 # Raised when the same model, recipe, data and seed would give other numbers than before. A changed default
 # of a model or recipe field counts as such a change: defaults are left out of the hash (see `content_id`).
-ENGINE_VERSION = 4
+ENGINE_VERSION = 5
 # The same for the preparation of data: its splits, its noise.
 PREPARATION_VERSION = 1
 # Of a study: its arms are planned in seconds, and Snakemake plans a thousand jobs in one.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ablations.models import shortcuts
+from ablations.models.convolutions import Conv2d
 from ablations.models.norms import norm
 from ablations.models.regularisation import DropConnectConv2d, Dropout, Regularised, keep_factor
 from ablations.networks import BLOCKS, EXPANSION, ORDERS, ResNet
@@ -73,7 +74,7 @@ def conv(
     options = {"stride": stride, "padding": kernel // 2, "groups": groups, "bias": model.biases}
     if model.drop_connect:
         return DropConnectConv2d(channels_in, channels_out, kernel, rate=model.drop_connect, **options)
-    return nn.Conv2d(channels_in, channels_out, kernel, **options)
+    return Conv2d(channels_in, channels_out, kernel, **options)
 
 
 def activation(model: ResNet, tokens: str, channels: int) -> nn.Module:

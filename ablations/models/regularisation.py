@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ablations.models.convolutions import Conv2d
+
 
 class Regularised(nn.Module):
     """Drops in training mode while `active`; a recipe may limit that to an early or late part of the training."""
@@ -31,7 +33,7 @@ class Dropout(Regularised):
         return self.drop(x, self.rate, training=self.dropping)
 
 
-class DropConnectConv2d(nn.Conv2d, Regularised):
+class DropConnectConv2d(Conv2d, Regularised):
     """A convolution each of whose weights is dropped with probability `rate` at every step (Wan et al. 2013)."""
 
     def __init__(self, *arguments, rate: float, **options):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ablations.models.convolutions import Conv2d
 from ablations.models.regularisation import Dropout
 
 
@@ -38,7 +39,7 @@ class Projection(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, norm: nn.Module, bias: bool):
         super().__init__()
-        self.path = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=bias), norm)
+        self.path = nn.Sequential(Conv2d(channels_in, channels_out, 1, stride=stride, bias=bias), norm)
 
     def forward(self, x: Tensor, transformed: Tensor | None) -> Tensor:
         path = self.path(x)
@@ -63,7 +64,7 @@ class Gated(Identity):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, bias: float, exclusive: bool):
         super().__init__(channels_in, channels_out, stride)
-        self.gate = nn.Conv2d(channels_in, channels_out, 1, stride=stride)
+        self.gate = Conv2d(channels_in, channels_out, 1, stride=stride)
         self.start, self.exclusive = bias, exclusive
 
     def forward(self, x: Tensor, transformed: Tensor | None) -> Tensor:
