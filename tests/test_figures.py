@@ -58,9 +58,9 @@ def history_of(runs, epochs=3):
     )
 
 
-def drawn(study, name, suite="digits", runs=None):
+def drawn(study, name, suite="digits", runs=None, **changes):
     planned = plan_study(LIBRARY, suite, study)
-    figure = planned.study.figures[name]
+    figure = planned.study.figures[name].model_copy(update=changes)
     runs = made_up(planned) if runs is None else runs
     behind = figures.KINDS[figure.kind](planned, figure, runs, history_of(runs))
     return plt.gcf(), behind
@@ -171,10 +171,12 @@ def test_levels_that_are_numbers_stand_along_an_axis_with_lines_named_at_their_e
     runs = made_up(planned)
     for metric in ("train_error", "test_error"):
         runs[metric] = np.where(runs["shortcut"] == "none", 30.0, 5.0)
-    figure, behind = drawn("depth", "error-by-depth", runs=runs)
+    figure, _ = drawn("depth", "error-by-depth", runs=runs, y=("test_error",))
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["8", "20", "32", "56"]
     assert names_in(figure) == ["shortcut none", "shortcut identity"] and not figure.legends
-    assert [text.get_color() for ax in figure.axes for text in ax.texts] == [ABSENT, PALETTE[0]]
+    assert [text.get_color() for text in figure.axes[0].texts] == [ABSENT, PALETTE[0]]
+    figure, behind = drawn("depth", "error-by-depth", runs=runs)  # small panels leave names no room
+    assert not names_in(figure) and figure.legends[0].get_title().get_text() == "shortcut"
     assert list(behind.columns) == ["shortcut", "depth", "seed", "train_error", "test_error"]
     assert len(behind) == 24
 
@@ -287,11 +289,14 @@ def test_an_arm_that_its_colour_tells_has_no_name():
 
 
 def test_arms_of_a_single_factor_are_named_where_there_is_room():
-    runs = made_up(plan_study(LIBRARY, "digits", "regularisation"))
-    apart = runs.assign(test_error=np.arange(len(runs)) // 3 * 5.0, seconds=np.arange(len(runs)) // 3 + 1)
-    figure, _ = drawn("regularisation", "error-by-time", runs=apart)
-    assert names_in(figure) == labels(plan_study(LIBRARY, "digits", "regularisation"), "method")
+    planned = plan_study(LIBRARY, "digits", "augmentation")
+    runs, order = made_up(planned), np.arange(18) // 3
+    apart = runs.assign(test_error=5.0 * order, seconds=2.0**order)
+    of_time = {"kind": "cost", "x": ("seconds",), "y": ("test_error",)}
+    figure, _ = drawn("augmentation", "error-by-augmentation", runs=apart, **of_time)
+    assert names_in(figure) == labels(planned, "augmentation")
     assert not figure.legends
+    runs = made_up(plan_study(LIBRARY, "digits", "regularisation"))
     together = runs.assign(test_error=5.0, seconds=np.arange(len(runs)) / 1000 + 1)
     figure, _ = drawn("regularisation", "error-by-time", runs=together)
     assert not names_in(figure) and figure.legends
