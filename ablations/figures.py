@@ -141,12 +141,19 @@ def draw_cost(
             name.remove()
     others = [words(factor) for factor in factors if factor != figure.colour]
     legend(axes, figure.colour, f" (at the points: {' and '.join(others)})" if others else "")
-    for ax, (cost, arms) in zip(axes, by_cost.items(), strict=True) if others else ():
-        names = names_of_arms(planned, figure, arms, cost)
-        together = of_equal_cost(names)
-        if not (together and name_above(ax, together)):
-            name_points(ax, names)
+    if others:
+        name_others(axes, [names_of_arms(planned, figure, arms, cost) for cost, arms in by_cost.items()])
     return behind
+
+
+def name_others(axes: list[Axes], names: list[list[tuple[float, float, str, str]]]) -> None:
+    """Names above the points of about equal cost, in the panels where there is room for all; beside each point in the
+    others, once the axes have their final height."""
+    together = [of_equal_cost(of_panel) for of_panel in names]
+    above = [bool(places) and name_above(ax, places) for ax, places in zip(axes, together, strict=True)]
+    for ax, of_panel, told in zip(axes, names, above, strict=True):
+        if not told:
+            name_points(ax, of_panel)
 
 
 def draw_front(ax: Axes, front: pd.DataFrame, cost: str, metric: str) -> None:

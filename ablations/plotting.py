@@ -270,7 +270,8 @@ def ink(ax: Axes) -> np.ndarray:
         if line.get_drawstyle() == "steps-post":
             there = np.column_stack([there[:, 0].repeat(2)[1:], there[:, 1].repeat(2)[:-1]])
         if line.get_marker() not in ("None", "", None):
-            radius = (line.get_markersize() + line.get_markeredgewidth()) / 2 * ax.figure.dpi / 72
+            side = line.get_markersize() + line.get_markeredgewidth()
+            radius = side / 2**0.5 * ax.figure.dpi / 72  # to the corners of a square
             dots += [there, *(there + radius * step for step in around)]
         if line.get_linestyle() != "None":
             paths.append(there)

@@ -55,14 +55,17 @@ class Typesetter:
         page = self.pandoc(source, *form)
         write_text(self.folder / name, page.replace("</head>", f"{mathfont.style(page)}\n</head>", 1))
 
+    def typst(self, source: str, paper: bool) -> str:
+        """What typst sets: in two columns for a `paper`, else in one."""
+        form = ["--to=typst", "--standalone", f"--template={TEMPLATES / 'paper.typ'}"]
+        return self.pandoc(source, *form, *LINKED, *(["--variable=paper"] if paper else []))
+
     def pdf(self, source: str, name: str, paper: bool) -> None:
-        """A PDF, its figures as vectors: in two columns for a `paper`, else in one."""
+        """A PDF, its figures as vectors."""
         import typst
 
-        form = ["--to=typst", "--standalone", f"--template={TEMPLATES / 'paper.typ'}"]
-        form += [*LINKED, *(["--variable=paper"] if paper else [])]
+        text = self.typst(source, paper)
         try:
-            text = self.pandoc(source, *form)
             pages = typst.compile(text.encode(), root=self.folder.absolute(), format="pdf")
         except typst.TypstError as error:
             raise UserError(f"typst could not set the report: {error}") from None

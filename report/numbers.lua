@@ -32,20 +32,24 @@ local function drop(block)
   if MARKDOWN then return {} end
 end
 
-local UNITS = { ["%"] = true, pp = true, ms = true, s = true, k = true, M = true, G = true, MB = true, nats = true,
-                MACs = true, ["images/s"] = true, ["pp)"] = true, ["%)"] = true }
-local BEFORE = { ["<"] = true, [">"] = true, ["="] = true, ["±"] = true, ["×"] = true, ["−"] = true }
-local NAMED = { Figure = true, Table = true, Fig = true, ["Fig."] = true, section = true, sections = true, p = true, n = true,
-                k = true, sect = true }
+local function set(...)
+  local made = {}
+  for _, word in ipairs({ ... }) do made[word] = true end
+  return made
+end
 
--- Whether no line ends between two words: `5 %`, `p < 0.001`, `n = 5`, `Table 2`, `[0.1, 0.2]`.
+local UNITS = set("%", "pp", "ms", "s", "k", "M", "G", "MB", "images/s", "nats", "times", "seeds")
+local SIGNS = set("<", ">", "=", "±", "×", "−")
+local NAMES = set("Figure", "Table", "Fig.", "section", "sections", "sect.", "p", "n", "k")
+
+-- Whether no line ends between two words: `5 %`, `p < 0.001`, `n = 5`, `Table 2`, `[0.1, 0.2]`, `5 †1`.
 local function together(before, after)
-  local unit = after:gsub("[.,;:)%]]+$", "")
-  return before:find("%d$") and UNITS[unit] or before:find("%d%)?$") and after:find("^[±×]")
-    or BEFORE[before] and after:find("^%S") or BEFORE[after]
-    or NAMED[before:gsub("^[(%[]", "")] and after:find("^[%d=<]")
+  local unit, name = after:gsub("[.,;:)%]]+$", ""), before:gsub("^[(%[]+", "")
+  local number = before:find("%d[)%]]?$") ~= nil
+  return number and (UNITS[unit] or after:find("^†"))
+    or SIGNS[before] or SIGNS[after]
+    or NAMES[name] and after:find("^%d")
     or before:find("^%[[+−%d.,]+,$") and after:find("^[+−%d.,]+%]")
-    or before:find("%d$") and after:find("^†")
 end
 
 local function keep_together(inlines)
@@ -62,7 +66,7 @@ end
 
 -- Divs that paper.typ sets in a way of its own become calls of its functions, with a piece of content a child; the HTML
 -- has a style for them.
-local SET = { pair = true, beside = true, single = true, question = true, incomplete = true, small = true }
+local SET = set("pair", "beside", "single", "question", "incomplete", "small")
 
 local function call(div)
   local name = div.classes[1]

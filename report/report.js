@@ -27,13 +27,16 @@ function compare(a, b) {
   return words || (Number.isNaN(first) ? a.localeCompare(b, "en", { numeric: true }) : first - second);
 }
 
-// Sort a table's rows by a column. Missing cells come last in both directions.
-function sort(body, column, direction) {
+// Sort a table's rows by the column of a header, in its direction, 1 or -1. Missing cells come last in both.
+function sort(table, header, direction) {
+  const column = header.cellIndex;
   const missing = (row) => MISSING.test(text(row.cells[column]));
-  const rows = [...body.rows].sort(
+  const rows = [...table.tBodies[0].rows].sort(
     (a, b) => missing(a) - missing(b) || direction * compare(text(a.cells[column]), text(b.cells[column])),
   );
-  body.append(...rows);
+  table.tBodies[0].append(...rows);
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
 }
 
 // A header that sorts by its column: upwards first, then the other way round.
@@ -43,10 +46,26 @@ function makeSortable(table, header) {
   button.append(...header.childNodes);
   header.append(button);
   button.addEventListener("click", () => {
-    const ascending = header.getAttribute("aria-sort") !== "ascending";
-    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-    header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-    sort(table.tBodies[0], header.cellIndex, ascending ? 1 : -1);
+    sort(table, header, header.getAttribute("aria-sort") === "ascending" ? -1 : 1);
+  });
+}
+
+// A menu above a table that does the same, for narrow windows, where a row is a card and there are no headers.
+function addMenu(table, before) {
+  const label = document.createElement("label");
+  const menu = document.createElement("select");
+  label.className = "menu";
+  label.append("Sort by ", menu);
+  menu.add(new Option("–", ""));
+  for (const header of table.tHead.rows[0].cells) {
+    for (const [direction, arrow] of [[1, "↑"], [-1, "↓"]]) {
+      menu.add(new Option(`${text(header)} ${arrow}`, direction * (header.cellIndex + 1)));
+    }
+  }
+  before.before(label);
+  menu.addEventListener("change", () => {
+    const place = Number(menu.value);
+    if (place) sort(table, table.tHead.rows[0].cells[Math.abs(place) - 1], Math.sign(place));
   });
 }
 
@@ -84,6 +103,7 @@ for (const table of document.querySelectorAll("main table")) {
     cell.classList.toggle("short", cell.textContent.length < 30); // stays on one line
     cell.dataset.name = names[cell.cellIndex]; // for narrow windows, where a row is a card
   }
+  if (table.tBodies[0].rows.length > 1) addMenu(table, box);
   for (const header of table.tHead.rows[0].cells) makeSortable(table, header);
   if (table.tBodies[0].rows.length > 8) addFilter(table, box);
 }

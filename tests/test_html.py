@@ -64,7 +64,7 @@ def column(table: playwright.Locator, header: str) -> list[str]:
     """The cells under a header that are shown, from above."""
     headers = [text.rstrip() for text in table.locator("th").all_inner_texts()]
     cells = table.locator(f"tbody tr:visible td:nth-child({headers.index(header) + 1})")
-    return [text.strip() for text in cells.all_inner_texts()]
+    return [text.replace("\u00a0", " ").strip() for text in cells.all_inner_texts()]
 
 
 def test_a_click_on_a_header_sorts_by_its_column_and_a_second_one_the_other_way(open_report):
@@ -72,10 +72,10 @@ def test_a_click_on_a_header_sorts_by_its_column_and_a_second_one_the_other_way(
     arms = page.locator("main table:has(caption)", has_text="Parameters")
     header = arms.get_by_role("columnheader", name="Test error (%)")
     sort = header.get_by_role("button")
-    assert column(arms, "Test error (%)") == ["13.00 [10.52,\xa015.48]", "21.00 [18.52,\xa023.48]"] * 2
+    assert column(arms, "Test error (%)") == ["13.00 [10.52, 15.48]", "21.00 [18.52, 23.48]"] * 2
     sort.click()
     assert header.get_attribute("aria-sort") == "ascending"
-    assert column(arms, "Test error (%)") == ["13.00 [10.52,\xa015.48]"] * 2 + ["21.00 [18.52,\xa023.48]"] * 2
+    assert column(arms, "Test error (%)") == ["13.00 [10.52, 15.48]"] * 2 + ["21.00 [18.52, 23.48]"] * 2
     assert column(arms, "Depth") == ["20", "20", "56", "56"]
     sort.focus()
     page.keyboard.press("Enter")
@@ -193,6 +193,33 @@ def test_nothing_is_wider_than_a_phone(open_report, address):
     assert not page.locator("#contents nav").is_visible()
     page.locator("#contents summary").click()
     assert page.locator("#contents nav").is_visible()
+
+
+def test_a_phone_sorts_by_a_menu(open_report):
+    page = open_report(DESKTOP)
+    assert not page.locator("label.menu").first.is_visible()
+    page = open_report(PHONE)
+    table = page.locator("main table:has(caption)", has_text="Parameters")
+    menu = table.locator("xpath=../preceding-sibling::label[1]/select")
+    errors = table.locator("td[data-name='Test error (%)']")
+    menu.select_option("Test error (%) ↓")
+    assert [text[:5] for text in errors.all_inner_texts()] == ["21.00", "21.00", "13.00", "13.00"]
+    menu.select_option("Test error (%) ↑")
+    assert [text[:5] for text in errors.all_inner_texts()] == ["13.00", "13.00", "21.00", "21.00"]
+
+
+def test_half_figures_stand_beside_each_other_where_there_is_room(open_report):
+    for viewport, rows in ((DESKTOP, 1), (PHONE, 2)):
+        page = open_report(viewport)
+        tops = {round(box.bounding_box()["y"]) for box in page.locator(".pair").first.locator("figure").all()}
+        assert len(tops) == rows
+
+
+def test_what_is_missing_stands_in_a_box(open_report):
+    page = open_report()
+    box = page.locator(".incomplete")
+    assert box.is_visible() and "not measured" in box.inner_text() and box.locator("code").count() == 1
+    assert page.evaluate("getComputedStyle(document.querySelector('.incomplete')).borderTopWidth") == "2px"
 
 
 def test_the_contents_stand_beside_the_text_on_a_wide_window(open_report):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import math
 import re
@@ -228,14 +229,74 @@ def test_the_pdf_is_set_as_a_course_report_or_as_a_paper_with_its_authors(worksp
         pages[form] = layout.report("mine", "report", "pdf").read_bytes()
         assert pages[form].startswith(b"%PDF")
     assert pages["course"] != pages["paper"]
-    html = layout.report("mine", "report", "html").read_text()
-    assert "<br>Ada Lovelace<br>Søren D’Arcy &amp; Co" in " ".join(html.split())
+    page = layout.report("mine", "report", "html").read_text()
+    assert "<br>Ada Lovelace<br>Søren D’Arcy &amp; Co" in " ".join(page.split())
+
+
+def set_in_typst(form, plan, monkeypatch):
+    """What typst is given of a report in a form."""
+    given = []
+    monkeypatch.setattr("typst.compile", lambda text, **options: given.append(text.decode()) or b"%PDF")
+    write_report(plan, "report", form)
+    return given[0]
+
+
+def test_a_course_report_keeps_figures_with_their_text_and_a_paper_sets_two_columns(workspace, monkeypatch):
+    plan = plan_of(workspace)
+    made_up(plan)
+    report(plan)
+    course, paper = (set_in_typst(form, plan, monkeypatch) for form in ("course", "paper"))
+    assert "#let paper = false" in course and "#let paper = true" in paper
+    for text, first in ((course, "Summary"), (paper, "Abstract")):
+        assert text.count("#figure(") == paper.count("#figure(")
+        order = [
+            f"[{first}]",
+            "\n<fig-verdicts>",
+            "[Verdicts]",
+            "\n<tbl-verdicts>",
+            "= Depth of plain",
+            "= Methods",
+        ]
+        order += ["= Threats to validity", "= Reproduction", "[References]"]
+        places = [text.index(each) for each in order]
+        assert places == sorted(places)
+    assert "#set page(columns: 2)" not in course and "placement: auto" not in course
+    assert "#pair[" in course and "#question[" in course and "#incomplete[" in course
+    body, _, tables = paper.partition("#set page(columns: 1)")
+    assert body.index("#set page(columns: 2)") > body.index("\n<tbl-verdicts>")
+    assert '#set figure(scope: "parent", placement: auto)' in body and "#pair[" not in paper
+    assert "[Tables of arms]" in tables and "\n<tbl-depth>" in tables and "\n<tbl-depth>" not in body
+    assert course.index("\n<tbl-depth>") < course.index("= Methods")
 
 
 def test_a_reference_to_no_figure_stops_the_report(workspace):
     typesetter = Typesetter(workspace, [])
     with pytest.raises(UserError, match="no figure or table #fig-nowhere"):
         typesetter.html("See [](#fig-nowhere).", "report.html")
+
+
+WHOLE = (
+    "22.85 %",
+    "4.5 pp",
+    "p < 0.001",
+    "p = 0.002",
+    "n = 5",
+    "Table 2",
+    "Fig. 6",
+    "[+54.13, +77.94]",
+    "5 †4",
+    "19.0 k",
+)
+
+
+@pytest.mark.parametrize(("form", "space"), [("html5", "\u00a0"), ("typst", "~"), ("gfm", " ")])
+def test_no_line_ends_within_a_number_and_its_unit(workspace, form, space):
+    source = "\n\n".join(f"before {whole} after" for whole in WHOLE)
+    told = html.unescape(Typesetter(workspace, []).pandoc(source, f"--to={form}", "--wrap=none"))
+    told = re.sub(r"\\(?=\S)|</?p>", "", told)
+    assert list(filter(None, told.split("\n"))) == [
+        f"before {whole.replace(' ', space)} after" for whole in WHOLE
+    ]
 
 
 def test_formulas_bring_their_font(workspace):
