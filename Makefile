@@ -34,7 +34,7 @@ lint: setup
 	snakemake --lint
 
 test: lint
-	pytest --numprocesses 2 --dist loadfile
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 soak: setup
 	python tests/soak.py

@@ -37,7 +37,7 @@ The whole way, in parallel and only what is missing:
 
 
 # No space, a quota reached, a file system that is read-only, no right to write.
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+UNWRITABLE = (errno.ENOSPC, errno.ENOTDIR, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -123,10 +123,10 @@ def test_a_preempted_job_is_run_again_and_ends_with_the_same_numbers(tmp_path, s
 def test_who_tries_a_failed_job_again(tmp_path):
     """The process that submits, twice; within a cluster's job nobody, or the tries would multiply."""
     job = suite(tmp_path)
-    write(tmp_path / data(job), "")
-    wrong = ("--config", "suite=tiny", "extra=my", "runs_per_gpu=0")  # the user's fault, told before training
-    output = snakemake(table(job), *wrong, folder=tmp_path, check=False)
+    write(tmp_path / "results" / "runs", "no folder")
+    asked = ("--config", "suite=tiny", "extra=my")
+    output = snakemake(table(job), *asked, folder=tmp_path, check=False)
     assert output.count("Trying to restart job") == 2
-    assert "--runs-per-gpu: found 0" in log_of(tmp_path) and not (tmp_path / "results" / "runs").exists()
-    output = snakemake(table(job), "--mode", "remote", *wrong, folder=tmp_path, check=False)
+    assert "results/runs" in log_of(tmp_path)
+    output = snakemake(table(job), "--mode", "remote", *asked, folder=tmp_path, check=False)
     assert "Error in rule train" in output and "Trying to restart job" not in output

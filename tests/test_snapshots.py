@@ -115,7 +115,8 @@ def test_a_run_that_ends_early_keeps_those_of_the_epochs_before(digits, tmp_path
     store, run, _ = trained(one, digits, tmp_path)
     epochs = store.metrics(run)["epochs_trained"]
     assert 1 < epochs < 40 and store.snapshots(run.id) == snapshot_epochs(epochs)
-    store, run, _ = trained(arm(learning_rate=1e30), digits, tmp_path)
+    hopeless = one.recipe.model_copy(update={"learning_rate": 1e30})
+    store, run, _ = trained(dataclasses.replace(one, recipe=hopeless), digits, tmp_path)
     assert store.metrics(run)["status"] == "diverged" and store.snapshots(run.id) == []
 
 
@@ -138,9 +139,15 @@ def test_killed_again_and_again_a_run_ends_with_the_same_snapshots(digits, tmp_p
                 os._exit(code)
         return child
 
+    def written():
+        checkpoint = folder / "checkpoint"
+        return checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+
     for _ in range(10):
-        child = begin()
-        time.sleep(chance.uniform(0.05, 0.2))
+        before, child = written(), begin()
+        while written() == before:  # it has loaded what was there, and goes on
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0.0, 0.1))
         os.kill(child, signal.SIGKILL)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL  # it was still at work
     assert list(folder.glob("snapshot-*")) and not (folder / SUMS).exists()

@@ -58,7 +58,9 @@ def test_numbers_in_the_report_come_from_the_table(smoke):
             if line.startswith(f"| {arm['shortcut'].iloc[0]} | {arm['depth'].iloc[0]} |")
         )
         assert f"| {len(arm)} |" in row
-        assert f"{arm['test_error'].mean():.2f} ±" in row and f"{arm['train_error'].mean():.2f} ±" in row
+        assert (
+            f"| {arm['test_error'].mean():.2f} \\[" in row and f"| {arm['train_error'].mean():.2f} \\[" in row
+        )
     verdicts = read_table(smoke / "results" / "smoke" / "report-verdicts.csv")
     effect = runs[runs["depth"] == "56"].groupby("shortcut")["test_error"].mean()
     stated = verdicts.set_index("claim").loc["residual-networks-beat-plain-ones", "effect"]
