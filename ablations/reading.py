@@ -4,9 +4,11 @@ large, deep or entangled it is, is answered with one message that names the line
 from __future__ import annotations
 
 import codecs
+import copy
 import math
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -125,13 +127,19 @@ def read_yaml(path: Path, largest: float = LARGEST) -> Any:
     """Plain data from a YAML 1.2 file of at most so many bytes; no code in it can run. UserError names file and
     line."""
     text = read_text(path, largest)
+    try:
+        return copy.deepcopy(parsed(text))
+    except YAMLError as error:
+        raise UserError(f"{path}{told(error)}") from None
+
+
+@lru_cache(maxsize=256)  # every command reads all studies, some several times, and the parser is slow
+def parsed(text: str) -> Any:
+    """Plain data from YAML 1.2. YAMLError names the line."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer, yaml.Constructor, yaml.max_depth = PlainComposer, PlainConstructor, DEEPEST
     yaml.composer.warn_double_anchors = False
-    try:
-        return yaml.load(text)
-    except YAMLError as error:
-        raise UserError(f"{path}{told(error)}") from None
+    return yaml.load(text)
 
 
 def read_text(path: Path, largest: float = math.inf) -> str:

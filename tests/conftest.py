@@ -52,6 +52,13 @@ studies:
 """
 
 
+def small_depth() -> str:
+    """The study `depth` with one figure, and without diagnostics: these take most of the time of a tiny suite."""
+    text = (ROOT / "ablations" / "studies" / "depth.yaml").read_text()
+    head, _, figures = text.partition("diagnostics:")
+    return head + "figures:" + figures.partition("figures:")[2].partition("  training-curves:")[0]
+
+
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     """An empty folder as the working directory."""

@@ -15,7 +15,7 @@ import sys
 import time
 
 import pandas as pd
-from conftest import ROOT, SOAK, TINY, snakemake, tally, write
+from conftest import ROOT, SOAK, TINY, small_depth, snakemake, tally, write
 from pandas.testing import assert_frame_equal
 
 from ablations.collect import read_table
@@ -45,6 +45,8 @@ def test_killed_at_random_moments_the_suite_ends_with_the_same_numbers(tmp_path)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
         write(folder / "my" / "suites" / "tiny.yaml", TINY.format(seeds=2))
+        if SUITE == "tiny":
+            write(folder / "my" / "studies" / "depth.yaml", small_depth())
     suite = ("--config", f"suite={SUITE}", "extra=my")
     started = time.monotonic()
     snakemake(*suite, folder=undisturbed)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import pytest
 import torch
 import torchvision
+from conftest import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -280,7 +281,7 @@ def test_strided_pointwise_convolutions_have_the_gradients_of_their_sums(channel
     assert images.grad[:, :, 1::2].count_nonzero() == images.grad[:, :, :, 1::2].count_nonzero() == 0
 
 
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(residual())
 def test_any_combination_is_refused_with_a_reason_or_trains_at_the_cost_of_its_layers(options):
     try:

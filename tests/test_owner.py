@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, TINY, snakemake, write
+from conftest import ROOT, TINY, small_depth, snakemake, write
 
 from ablations import layout, locks, owner
 from ablations.errors import UserError
@@ -167,6 +167,7 @@ def test_snakemake_says_who_is_at_work_and_looking_is_allowed(other):
 
 def test_a_plain_command_goes_on_after_snakemake_was_killed(workspace):
     write(workspace / "my" / "suites" / "tiny.yaml", TINY.format(seeds=1))
+    write(workspace / "my" / "studies" / "depth.yaml", small_depth())
     own = ("--config", "suite=tiny", "extra=my")
     command = [
         sys.executable,

@@ -25,7 +25,7 @@ import optuna
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, snakemake, write
+from conftest import ROOT, small_depth, snakemake, write
 from optuna.trial import TrialState
 
 from ablations import layout
@@ -62,7 +62,7 @@ studies:
   depth:
     levels: {{depth: {depths}, shortcut: [identity]}}
 """
-DEPTH = (ROOT / "ablations" / "studies" / "depth.yaml").read_text().partition("search:")[0]
+DEPTH = small_depth()
 OWN = ("--suite", "tiny", "--extra", "my")
 
 

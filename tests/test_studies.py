@@ -58,7 +58,9 @@ def test_costs_are_those_of_the_golden_file(suite):
     golden = {(r["suite"], r["study"], r["arm"]): r for r in csv.DictReader(GOLDEN.open())}
     seen = {}
     for study, arm, model, shape in arms(suite):
-        counted = seen.setdefault(model, cost(model, shape))
+        if model not in seen:
+            seen[model] = cost(model, shape)
+        counted = seen[model]
         expected = golden.pop((suite, study, arm))
         assert {key: int(expected[key]) for key in counted} == counted, (study, arm)
     assert not [key for key in golden if key[0] == suite]

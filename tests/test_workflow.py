@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CIFAR10_JPEG, ROOT, TINY, encoded, snakemake, write
+from conftest import CIFAR10_JPEG, ROOT, TINY, encoded, small_depth, snakemake, write
 from test_folders import put
 
 from ablations.collect import read_table
@@ -120,8 +120,7 @@ def test_snakemakes_own_report(smoke):
 @pytest.fixture
 def tiny(tmp_path):
     write(tmp_path / "my" / "suites" / "tiny.yaml", TINY.format(seeds=1))
-    study = (ROOT / "ablations" / "studies" / "depth.yaml").read_text()
-    write(tmp_path / "my" / "studies" / "depth.yaml", study)
+    write(tmp_path / "my" / "studies" / "depth.yaml", small_depth())
     snakemake(*OWN, folder=tmp_path)
     return tmp_path
 
@@ -233,6 +232,7 @@ def test_cifar10_jpeg_the_whole_way(tmp_path):
     write(
         tmp_path / "my" / "suites" / "tiny.yaml", TINY.format(seeds=1).replace("digits-small", "cifar10-jpeg")
     )
+    write(tmp_path / "my" / "studies" / "depth.yaml", small_depth())
     snakemake(*OWN, folder=tmp_path)
     runs = pd.read_csv(tmp_path / "report" / "tiny" / "report-runs.csv")
     assert len(runs) == 2 and (runs["test_images"] == 100).all()
