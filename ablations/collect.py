@@ -13,14 +13,16 @@ from ablations import layout
 from ablations.config import COLUMNS, METRICS
 from ablations.data import read_header
 from ablations.errors import UserError
-from ablations.files import write_text
-from ablations.plan import Plan, PlannedStudy
-from ablations.store import Damaged, Store
+from ablations.files import set_aside, write_text
+from ablations.locks import alone
+from ablations.plan import Plan, PlannedStudy, Run
+from ablations.store import FILES, WEIGHTS, Damaged, Store
 
 
 def collect(plan: Plan, name: str) -> None:
     """Write results/<suite>/<study>/runs.csv, a row a run with its levels, metrics and costs, and history.csv, a
-    row an epoch. Runs that are not finished are left out."""
+    row an epoch. Runs that are not finished are left out. Damaged ones are set aside, and UserError says so: then the
+    workflow trains them anew."""
     planned, store = plan.study(name), Store(layout.RESULTS)
     costs = read_table(layout.study_table(plan.suite_name, name, "cost")).set_index("arm")
     rows, histories = [], {}
@@ -30,8 +32,11 @@ def collect(plan: Plan, name: str) -> None:
             found = store.rows(arm, planned.seeds, header) if header else []
             rows += [{"network": arm.name, **planned.levels(key), **row} for row in found]
             histories |= {row["run"]: store.file(row["run"], "history.csv") for row in found}
-    except Damaged as error:
-        raise UserError(f"{error}; train it anew: ablations train {name} --suite {plan.suite_name}") from None
+    except Damaged:
+        count = set_damaged_aside(plan, planned)
+        raise UserError(
+            f"{count} damaged run{'s' * (count != 1)} of {name} set aside; the same command again trains what is missing"
+        ) from None
     if not rows:
         raise UserError(
             f"study {name}: {store.folder} holds none of its runs; train them with `snakemake {name}` (after "
@@ -43,6 +48,27 @@ def collect(plan: Plan, name: str) -> None:
     batch_sizes = {arm.id: arm.recipe.batch_size for arm in planned.arms.values()}
     write_table(with_derived(table, history, batch_sizes), layout.study_table(plan.suite_name, name, "runs"))
     write_table(history, layout.study_table(plan.suite_name, name, "history"))
+
+
+def set_damaged_aside(plan: Plan, planned: PlannedStudy) -> int:
+    """Set the runs of a study aside whose files are not what was written, and forget that their arms were trained.
+    Their number."""
+    store, count = Store(layout.RESULTS), 0
+    for arm in planned.arms.values():
+        header = read_header(layout.data(arm.data_key))
+        for seed in planned.seeds if header else ():
+            run = Run(arm, seed, header.fingerprint).id
+            try:
+                for name in FILES:
+                    if name != WEIGHTS:
+                        store.file(run, name)
+            except Damaged as error:
+                with alone(store.lock(run), f"run {run}: another process is at it; waiting"):
+                    set_aside(store.folder / run, str(error))
+                for job in plan.arm_jobs[arm.id]:
+                    layout.arm_table(plan.suite_name, job.name).unlink(missing_ok=True)
+                count += 1
+    return count
 
 
 def read_histories(histories: Mapping[str, bytes]) -> pd.DataFrame:
@@ -60,7 +86,10 @@ def has_runs(planned: PlannedStudy) -> bool:
     """Whether the store holds a finished run of a study."""
     store = Store(layout.RESULTS)
     headers = ((arm, read_header(layout.data(arm.data_key))) for arm in planned.arms.values())
-    return any(store.rows(arm, planned.seeds, header) for arm, header in headers if header)
+    try:
+        return any(store.rows(arm, planned.seeds, header) for arm, header in headers if header)
+    except Damaged:  # there are some; `collect` sets them aside
+        return True
 
 
 def forget(plan: Plan, name: str) -> None:

@@ -13,9 +13,9 @@ import pandas as pd
 
 from ablations import layout
 from ablations.collect import read_table
-from ablations.config import Claim, Library
+from ablations.config import Claim, Library, with_minus
 from ablations.errors import UserError
-from ablations.findings import change, numeral, with_minus
+from ablations.findings import change, numeral
 from ablations.schema import suggestion
 from ablations.statistics import Verdict
 

@@ -242,6 +242,11 @@ def label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def with_minus(number: str) -> str:
+    """A number with a minus for the hyphen before it."""
+    return f"−{number[1:]}" if number.startswith("-") else number
+
+
 def words(name: str) -> str:
     """A name from YAML as prose."""
     return name.replace("_", " ")

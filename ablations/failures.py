@@ -32,9 +32,36 @@ def failures(plan: Plan, planned: PlannedStudy) -> list[Failure]:
     ]
 
 
+def failure_lines(failed: list[Failure]) -> list[str]:
+    """Lines for a terminal: each job, its log and the end of that."""
+    return [f"  {each.work}: {each.log}\n    {''.join(each.last_lines[-1:])}" for each in failed]
+
+
+def search_failures(plan: Plan, name: str) -> list[Failure]:
+    """The jobs of the search of a study that have left a log and not their output."""
+    suite = plan.suite_name
+    folder = layout.best(suite, name).parent
+    found = []
+    for rule, work in (("begin_search", "listing the trials"), ("do_trials", "doing trials")):
+        for log in sorted(layout.log(suite, rule, "x").parent.glob(f"{name}-*.log")):
+            content, _, worker = log.stem.removeprefix(f"{name}-").partition("-")
+            output = folder / content / (f"worker-{worker}" if worker else "begun")
+            found.append((f"{work} of {name}", log, output))
+    found.append(
+        (f"ending the search of {name}", layout.log(suite, "end_search", name), layout.best(suite, name))
+    )
+    return [
+        Failure(work, log, last_lines(log))
+        for work, log, output in found
+        if log.is_file() and not output.exists()
+    ]
+
+
 def jobs(plan: Plan, planned: PlannedStudy) -> Iterator[tuple[str, Path, Path]]:
     """What can fail of a study: the work of a job, its log and its output."""
     suite, name = plan.suite_name, planned.name
+    for key in dict.fromkeys(arm.data_key for arm in planned.arms.values()):
+        yield f"preparing {key}", layout.data_log(key), layout.data(key)
     if name.endswith(TUNED):
         for number, (key, arm) in enumerate(planned.arms.items()):
             log = layout.log(suite, "train_tuned", f"{name.removesuffix(TUNED)}-{number}")

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from ablations.config import Claim, Levels, listed, listing, named, words
+from ablations.config import Claim, Levels, listed, listing, named, with_minus, words
 from ablations.contrasts import ALPHA, MOST_SEEDS
 from ablations.plan import Plan, PlannedStudy
-from ablations.statistics import NONE, SMALL, family, listed_arms, missing
+from ablations.statistics import MATTERS, NONE, SMALL, family, listed_arms, missing
 
 PAIRED = 0.5  # the correlation over seeds from which pairing would narrow intervals, at the level of a report
 
@@ -180,12 +180,13 @@ def undecided(claim: Claim, row: Mapping[str, Any]) -> str:
     settle = f"{enough} seeds an arm would settle it if it is as large as seen."
     least = change(claim.metric, row["detectable"], sign="")
     start = "Read the less clear way," if reason else "At the level of this report"
-    if claim.of_absence:
+    subject = "the less clear of the two differences" if claim.kind == "crossover" else "the difference"
+    if claim.of_absence or row["against"] == MATTERS:
+        ways = "more or less" if claim.of_absence else "less"
         return (
-            f"{told} {start} the difference cannot be told from the smallest that matters: one of {least} more or less "
+            f"{told} {start} {subject} cannot be told from the smallest that matters: one of {least} {ways} "
             f"than that would have been, with probability 80 %, and {settle}"
         )
-    subject = "the less clear of the two differences" if claim.kind == "crossover" else "the difference"
     return (
         f"{told} {start} {subject} does not stand out from the spread between seeds: one of {least} would have been "
         f"found with probability 80 %, and {settle}"
@@ -288,11 +289,6 @@ def numeral(metric: str, number: float, sign: str = "") -> str:
     if in_percent(metric):
         return with_minus(f"{number:{sign}.2f}")
     return with_minus(f"{number:{sign},.0f}" if abs(number) >= 100 else f"{number:{sign}.3g}")
-
-
-def with_minus(number: str) -> str:
-    """A number with a minus for the hyphen before it."""
-    return f"−{number[1:]}" if number.startswith("-") else number
 
 
 def in_percent(metric: str) -> bool:

@@ -53,6 +53,11 @@ def data_benchmark(key: str) -> Path:
     return RESULTS / "benchmarks" / "prepare" / f"{key}.tsv"
 
 
+def data_log(key: str) -> Path:
+    """What the preparation of a data file has printed; suites share it."""
+    return RESULTS / "logs" / "prepare" / f"{key}.log"
+
+
 def resources(suite: str) -> Path:
     """What each of a suite's training jobs takes."""
     return RESULTS / suite / "resources.csv"

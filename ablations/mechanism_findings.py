@@ -200,7 +200,7 @@ def seeds(planned: PlannedStudy, name: str, table: pd.DataFrame) -> str:
             at = f", {stage}" if len(there) > 1 else ""
             fewer.append(f"{count} of *{level}*{at} ({', '.join(reasons)})")
     told = f"n = {most} seed{'' if most == 1 else 's'} an arm"
-    if mechanism.seeds is not None and len(planned.seeds) > mechanism.seeds:
+    if len(planned.seeds) > mechanism.seeds:
         told += f", the first of {len(planned.seeds)}, to save time"
     return told + (f", but {listing(fewer)}" if fewer else "")
 

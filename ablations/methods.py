@@ -163,8 +163,11 @@ def threats(reported: Sequence[PlannedStudy], runs: pd.DataFrame, adjusted_over:
             "refuted here is not refuted there."
         ),
         "Settings": (
-            "The arms of a study share one recipe, not tuned for each: it may suit some of them better than others, "
-            "and part of an effect may be that."
+            "Each arm has the settings that a search found for it, with the same budget for all. A longer search may "
+            "find better ones, for some arms more than for others."
+            if any(planned.name.endswith(TUNED) for planned in reported)
+            else "The arms of a study share one recipe, not tuned for each: it may suit some of them better than "
+            "others, and part of an effect may be that."
         ),
         "Seeds": (
             f"With {seeds} seeds an arm, the spread between seeds is itself known only roughly. Intervals and tests "

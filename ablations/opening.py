@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.config import listing
+from ablations.config import TUNED, listing
 
 NEAR = 50  # seeds an arm that a user might still train
 MOST_CLAIMS = 8  # told of each verdict; Table 1 has them all
@@ -22,11 +22,17 @@ def opening(
     counts = listing(
         [f"{count} {'is' if count == 1 else 'are'} {verdict}" for verdict, count in told.items()]
     )
+    tuned = verdicts["study"].str.endswith(TUNED).any()
+    alike = (
+        "each with the settings that a search found for it"
+        if tuned
+        else "the arms of a study alike but for what it varies"
+    )
     claims = "statement" if len(rows) == 1 else "statements"
     return {
         "tested": (
-            f"{runs:,} networks were trained on {datasets}, {seeds} seeds an arm (a network with its training), the arms of "
-            f"a study alike but for what it varies, to put {len(rows)} {claims} about convolutional networks to the test: {counts}."
+            f"{runs:,} networks were trained on {datasets}, {seeds} seeds an arm (a network with its training), {alike}, "
+            f"to put {len(rows)} {claims} about convolutional networks to the test: {counts}."
         )
         if rows
         else f"{runs:,} networks were trained on {datasets}, {seeds} seeds an arm; the report has no claims to test.",
@@ -56,8 +62,8 @@ def undecided(rows: Sequence[Mapping[str, Any]], verdicts: pd.DataFrame) -> str:
         return ""
     waiting = verdicts[verdicts["verdict"] == "inconclusive"]
     sentence = (
-        "Inconclusive means that the seeds trained do not tell, not that there is no difference: effects are too "
-        "small beside the spread between seeds."
+        "Inconclusive means that the seeds trained do not tell, not that there is no difference: effects, or their "
+        "distances from the smallest that matters, are too small beside the spread between seeds."
     )
     near = waiting[waiting["seeds_needed"] <= NEAR]
     if len(near):

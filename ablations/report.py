@@ -18,7 +18,7 @@ from ablations.collect import read_runs, read_table, write_table
 from ablations.config import TEMPLATES, Diagnostic, listing, words
 from ablations.contrasts import binomial_interval, mean_interval
 from ablations.errors import UserError
-from ablations.failures import failures
+from ablations.failures import failure_lines, failures
 from ablations.figure_data import is_wide, within
 from ablations.findings import (
     adjusted_over,
@@ -83,8 +83,10 @@ def gather(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
     reported = plan.reported(name)
     tables = {planned.name: read_runs(plan.suite_name, planned) for planned in reported}
     runs = pd.concat([table.assign(study=study) for study, table in tables.items()], ignore_index=True)
+    failed = [failure for planned in reported for failure in failures(plan, planned)]
     if runs.empty:
-        raise UserError(f"none of the runs of this report is there; train them with: {train_all(plan, name)}")
+        message = f"none of the runs of this report is there; train them with: {train_all(plan, name)}"
+        raise UserError("\n".join([message, *(["Not finished:", *failure_lines(failed)] if failed else [])]))
     studies = [study_context(plan, planned, tables[planned.name], table) for planned in reported]
     verdicts = [row for study in studies for row in study["verdicts"]]
     datasets = " and ".join(dict.fromkeys(arm.dataset.title for p in reported for arm in p.arms.values()))
@@ -96,7 +98,7 @@ def gather(plan: Plan, name: str, folder: Path) -> dict[str, Any]:
         "title": "Ablations of convolutional networks" if name == "report" else first.study.title,
         "subtitle": f"Suite `{plan.suite_name}`: {plan.suite.title}",
         "missing": missing(plan, reported, tables),
-        "failures": [failure for planned in reported for failure in failures(plan, planned)],
+        "failures": failed,
         "unmeasured": unmeasured(plan, reported),
         "summary": opening(verdicts, table, runs["run"].nunique(), datasets, seeds),
         "headline": headline(plan, table, folder / "figures" / f"{name}-verdicts.svg") if verdicts else None,
@@ -400,12 +402,16 @@ def summary(plan: Plan, name: str) -> str:
     lines = [
         f"Verdicts of suite {plan.suite_name} (effect with its 95 % interval, and the smallest that matters):"
     ]
-    for verdict in read_verdicts(plan, name).to_dict("records"):
-        row = shown(plan.study(verdict["study"]), verdict)
-        lines.append(f"  {row['verdict']:<12}  {row['effect']:<32}  {row['margin']:<8}  {row['statement']}")
+    verdicts = read_verdicts(plan, name).to_dict("records")
+    rows = [shown(plan.study(verdict["study"]), verdict) for verdict in verdicts]
+    width = max((len(row["effect"]) for row in rows), default=0)
+    lines += [
+        f"  {row['verdict']:<12}  {row['effect']:<{width}}  {row['margin']:<8}  {row['statement']}"
+        for row in rows
+    ]
     if failed:
         lines.append("Not finished:")
-        lines += [f"  {each.work}: {each.log}\n    {''.join(each.last_lines[-1:])}" for each in failed]
+        lines += failure_lines(failed)
     lines += [
         "Report:",
         *(f"  {layout.report(plan.suite_name, name, ending)}" for ending in ("md", "html", "pdf")),

@@ -539,6 +539,8 @@ def decide(c: Comparison, with_all: np.ndarray, without: np.ndarray, level: floa
     if not waiting or "inconclusive" not in (first, second):
         return decided
     least_clear, distance = unsettled(c.claim, waiting)
+    if not absence and not matters(c.claim, waiting):
+        level /= len(waiting)  # as `p_not_there` asks
     return replace(
         decided,
         detectable=detectable(least_clear, level),

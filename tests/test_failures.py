@@ -74,12 +74,35 @@ def test_once_it_is_mended_only_what_is_missing_is_trained_and_the_report_is_who
     folder, _ = failed
     before = {path: path.stat().st_mtime_ns for path in folder.glob("results/runs/*/metrics.json")}
     good, _, rest = STUDY.partition("    bad:")
-    write(folder / "my" / "studies" / "networks.yaml", good + rest.partition("\n")[2])
+    mended = "    bad: {model.depth: 8, model.widths: [4, 4, 4]}\n"
+    write(folder / "my" / "studies" / "networks.yaml", good + mended + rest.partition("\n")[2])
     output = snakemake(*OWN, folder=folder)
-    assert "Training " not in output  # the good arm is there
-    assert {path: path.stat().st_mtime_ns for path in folder.glob("results/runs/*/metrics.json")} == before
+    assert output.count("Training resnet-8") == 1  # the good arm is there
+    after = {path: path.stat().st_mtime_ns for path in folder.glob("results/runs/*/metrics.json")}
+    assert len(after) == 4 and before.items() <= after.items()
     text = (folder / "report" / "tiny" / "report.md").read_text()
     assert "are missing:" not in text and "Some jobs" not in text
+
+
+def test_a_damaged_run_is_set_aside_and_trained_by_the_same_command(failed, monkeypatch):
+    folder, _ = failed
+    runs = layout.study_table("tiny", "networks", "runs")
+    expected = read_table(folder / runs)
+    history = sorted(folder.glob("results/runs/*/history.csv"))[0]
+    history.write_text(history.read_text()[:-5])
+    (folder / runs).unlink()
+    for path in (folder / layout.REPORT / "tiny").glob("*.*"):
+        path.unlink()
+    told = snakemake(*OWN, folder=folder, check=False)
+    assert "Not finished:\n  training resnet-8" in told
+    log = (folder / layout.log("tiny", "collect", "networks")).read_text()
+    assert "1 damaged run of networks set aside; the same command again" in log
+    report = (folder / layout.REPORT / "tiny" / "report.md").read_text()
+    assert "1 of the 4 runs of networks is missing" in report
+    output = snakemake(*OWN, folder=folder)
+    assert output.count("Training resnet-8") == 1
+    same = ["run", "seed", "test_error", "train_error", "validation_loss"]
+    assert read_table(folder / runs)[same].equals(expected[same])
 
 
 def test_the_last_lines_of_a_log_are_few_and_short(tmp_path):

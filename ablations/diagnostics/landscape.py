@@ -18,7 +18,7 @@ STEPS = 32  # from one image of a pair to the other
 BATCH_OF_LOSSES = (
     32  # images for the loss at each of many places: of small networks twice as many take half as long again
 )
-GRID = tuple(step / 5 for step in range(-5, 6))  # distances from the trained weights along a direction
+GRID = tuple(step / 4 for step in range(-4, 5))  # distances from the trained weights along a direction
 STEP_SIZES = (0.05, 0.1, 0.2)  # along the gradient, times its length
 
 

@@ -22,6 +22,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from ablations import layout
 from ablations.errors import UserError
+from ablations.locks import WITHOUT_LOCKS
 from ablations.search.address import ADDRESS, SECRETS
 
 if TYPE_CHECKING:
@@ -48,6 +49,19 @@ def open_storage(suite: str) -> BaseStorage:
 # ------------------------------------------------------------------------------------------ the journal
 
 
+def lock(file: BinaryIO, how: int) -> None:
+    """flock(2), which the trials of a search cannot do without. UserError where the file system has none."""
+    try:
+        fcntl.flock(file, how)
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        raise UserError(
+            f"{file.name}: this file system has no locks, so that workers cannot share the trials; keep results/ on "
+            "another one, where one machine does the search"
+        ) from None
+
+
 class Lock:
     """A lock on a file, for one process at a time, which the kernel frees however that ends. (Optuna's own, a file
     that is there or not, is left behind by a process that is killed; the others wait half a minute then, and two of
@@ -59,7 +73,7 @@ class Lock:
     def acquire(self) -> bool:
         """Wait for it."""
         held = self.path.open("a+b")
-        fcntl.flock(held, fcntl.LOCK_EX)
+        lock(held, fcntl.LOCK_EX)
         self.held = held
         return True
 
@@ -189,7 +203,7 @@ def is_gone(suite: str, name: str) -> bool:
     path = sign_of_life(suite, name)
     try:
         with path.open("r+b") as held:  # a network file system locks no file that is open for reading only
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return True
     except BlockingIOError:

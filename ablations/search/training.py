@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import optuna
+import torch
 
 from ablations.cost import count
 from ablations.errors import UserError
@@ -46,8 +47,15 @@ class Runs:
             with suppress(Damaged):  # it is trained anew
                 metrics = self.store.verified(run)
             if metrics is None:
+
+                def watch(row: Mapping[str, float]) -> None:
+                    after_epoch(int(row["epoch"]), row["validation_error"])
+
+                # Of a worker that was killed: its epochs are this trial's, too, and pruners compare all of them.
+                begun = Checkpoints(self.store.path(run)).load(torch.device("cpu")) or {"history": []}
                 try:
-                    watch = lambda row: after_epoch(row["epoch"], row["validation_error"])  # noqa: E731
+                    for row in begun["history"]:
+                        watch(row)
                     train_arm(arm, [seed], self.splits[arm.data_key], self.store, watch=watch)
                 except (optuna.TrialPruned, UserError):
                     forget(self.store.path(run))

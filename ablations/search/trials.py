@@ -13,7 +13,9 @@ from optuna.pruners import NopPruner
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from ablations import layout
 from ablations.config import Scalar, Search, listed, listing
+from ablations.data import read_header
 from ablations.errors import UserError
 from ablations.plan import Arm, PlannedStudy, content_id, retuned
 from ablations.search.pruning import EpochsThenSeeds
@@ -29,12 +31,14 @@ TAKEN = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def optuna_name(suite: str, planned: PlannedStudy, key: tuple[str, ...]) -> str:
-    """The name of an arm's Optuna study. What decides its trials is in it: a changed space is another study, a larger
-    budget is not."""
+    """The name of an arm's Optuna study. What decides its trials is in it: a changed space or other images are another
+    study, a larger budget is not."""
     search, arm = planned.search, planned.arms[key]
     decides = search.model_dump(mode="json", exclude={"trials"})
     levels = " ".join(f"{factor}={level}" for factor, level in planned.levels(key).items())
-    return f"{suite} {planned.name} {levels} {content_id({'arm': arm.id, 'search': decides})[:8]}"
+    header = read_header(layout.data(arm.data_key))
+    decides = {"arm": arm.id, "search": decides, "data": header.fingerprint if header else None}
+    return f"{suite} {planned.name} {levels} {content_id(decides)[:8]}"
 
 
 def begin(suite: str, planned: PlannedStudy, storage: BaseStorage) -> None:

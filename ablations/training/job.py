@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import safetensors.torch
@@ -60,10 +61,16 @@ def train_seed(
     """Train a run if the store lacks it, or its snapshots where they are asked for, pausing after each step; `where`
     is written down with it. Where another process trains it, that one is waited for."""
     name = f"{run.arm.name} seed {run.seed}"
-    done, _ = look_up(run, store, snapshots)
+    done = False
+    with suppress(Damaged):
+        done, _ = look_up(run, store, snapshots)
     if not done:
         with alone(store.lock(run.id), f"{name}: another process is training it; waiting for its result"):
-            done, metrics = look_up(run, store, snapshots)
+            try:
+                done, metrics = look_up(run, store, snapshots)
+            except Damaged as error:
+                set_aside(store.path(run), str(error))
+                metrics = None
             if not done:
                 yield from train_alone(run, metrics, splits, store, where, snapshots, watch)
                 return
@@ -72,13 +79,9 @@ def train_seed(
 
 
 def look_up(run: Run, store: Store, snapshots: bool) -> tuple[bool, dict[str, Any] | None]:
-    """Whether the store has all that is asked of a run, and the metrics of what it has. What is damaged is set
-    aside."""
-    try:
-        metrics = store.verified(run)
-    except Damaged as error:
-        set_aside(store.path(run), str(error))
-        metrics = None
+    """Whether the store has all that is asked of a run, and the metrics of what it has. Damaged where a file of it is
+    not what was written."""
+    metrics = store.verified(run)
     return metrics is not None and not (snapshots and store.lacks_snapshots(run, metrics)), metrics
 
 

@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 from ablations import gpus
 from ablations.config import Library
 from ablations.errors import UserError
+from ablations.failures import failure_lines, failures, search_failures
 from ablations.options import read_options
 from ablations.owner import occupy
 from ablations.plan import TUNED, content_id, make_plan
@@ -336,19 +337,31 @@ def job_name(wildcards):
     return f"{job.arm.name}, seeds {', '.join(map(str, job.seeds))}"
 
 
-# The reports that were asked for, by their names.
+# The reports that were asked for, by their names; of a search that has not come to its end, none.
 def asked_reports():
-    named = [name for name in workflow.dag_settings.targets if name in plan.studies]
-    searched = [f"{name}{TUNED}" for name in studies_to_search()]
-    return (
-        searched if "search" in workflow.dag_settings.targets else named or ["report"]
-    )
+    targets = workflow.dag_settings.targets
+    if "search" in targets:
+        tuned_now = plan.with_tuned
+        return [
+            f"{name}{TUNED}"
+            for name in studies_to_search()
+            if f"{name}{TUNED}" in tuned_now
+        ]
+    if "all_studies" in targets:
+        return [name for name in plan.suite.studies if name in plan.studies]
+    named = [name for name in targets if name in plan.studies]
+    failed = [name for name in plan.listed if failures(plan, plan.study(name))]
+    return named or ["report", *failed]
 
 
 # Where jobs have failed, the report of what is there, with what they printed last; not after Ctrl-C.
 def write_partial_reports(logs):
     if any("on user request" in Path(log).read_text() for log in logs):
         return
+    if "search" in workflow.dag_settings.targets:
+        for name in studies_to_search():
+            for line in failure_lines(search_failures(plan, name)):
+                print(line, file=sys.stderr)
     for name in asked_reports():
         command = [
             "report",

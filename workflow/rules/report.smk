@@ -23,6 +23,7 @@ rule figures:
         figures=figures,
         code=code(
             "figures.py",
+            "contrasts.py",
             "figure_data.py",
             "plotting.py",
             "diagnostic_figures.py",
@@ -58,7 +59,13 @@ rule verdicts:
         "../envs/ablations.yaml"
     params:
         claims=claims,
-        code=code("verdicts.py", "collect.py", "statistics.py"),
+        code=code(
+            "verdicts.py",
+            "collect.py",
+            "contrasts.py",
+            "resampling.py",
+            "statistics.py",
+        ),
     message:
         "Judging the claims of {wildcards.name}"
     shell:
@@ -115,12 +122,15 @@ rule report:
         code=code(
             "report.py",
             "captions.py",
+            "contrasts.py",
+            "failures.py",
             "figure_data.py",
             "findings.py",
             "headline.py",
             "mathfont.py",
             "methods.py",
             "opening.py",
+            "phrases.py",
             "plotting.py",
             "mechanisms.py",
             "mechanism_findings.py",

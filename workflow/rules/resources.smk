@@ -1,6 +1,7 @@
 # What training jobs ask a cluster for, from results/<suite>/resources.csv, which `ablations plan --resources` writes;
 # and whether what is to be trained stays within the suite's budget.
 import atexit
+from dataclasses import replace
 
 from ablations import resources
 from ablations.config import Budget
@@ -24,12 +25,23 @@ limits = plan.suite.budget.model_copy(update=given)
 
 
 # Slurm gives all jobs of an array what the first of them asks for: then each asks for what the largest takes.
+arrays = getattr(workflow.executor_settings, "array_jobs", None) or ""
+of_jobs = {
+    name: replace(estimates[name], runs=len(job.seeds))  # there may be more since
+    for name, job in plan.jobs.items()
+    if name in estimates
+}
+if {"train", "all"} & set(re.split(r"[,;\s]+", arrays)) and of_jobs:
+    largest = [
+        max(of_jobs.values(), key=lambda each: each.mem_mb),
+        max(of_jobs.values(), key=lambda each: each.runtime),
+    ]
+else:
+    largest = []
+
+
 def estimates_of_job(wildcards):
-    arrays = getattr(workflow.executor_settings, "array_jobs", None) or ""
-    names = [wildcards.job]
-    if {"train", "all"} & set(re.split(r"[,;\s]+", arrays)):
-        names = [job for job in plan.jobs if job in estimates]
-    return [estimates[name] for name in names if name in estimates]
+    return largest or [of_jobs[name] for name in [wildcards.job] if name in of_jobs]
 
 
 # An arm for each job; none where one of them has not been estimated.
@@ -122,7 +134,11 @@ onstart:
 @atexit.register
 def say_what_would_be_trained():
     if workflow.dryrun and workflow.is_main_process and workflow.dag is not None:
-        planned = planned_runs()
+        try:
+            planned = planned_runs()
+        except UserError as error:  # a damaged file, which the run itself sets aside
+            print(error, file=sys.stderr)
+            return
         beyond = planned.beyond(limits)
         if planned.runs:
             over = "; more than the budget of " + " and ".join(beyond) if beyond else ""
