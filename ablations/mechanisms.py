@@ -488,7 +488,7 @@ MECHANISMS = {
             Row("loss (nats)", {TRAINED: "distance from the trained weights"}, tell_loss, logarithmic=True),
         ),
         method=(
-            "The loss (cross-entropy in nats, units of the natural logarithm) on 32 validation images at 11 points along a "
+            "The loss (cross-entropy in nats, units of the natural logarithm) on 32 validation images at 9 points along a "
             "random direction, one a seed, each of whose filters has the norm of the trained filter; scales, shifts and "
             "biases stay [@li2018, section 4]. "
             + RUNNING
@@ -516,7 +516,7 @@ MECHANISMS = {
         "the trained weights",
         lines=False,
         method=(
-            "The same over the plane through the trained weights along two such directions, on a grid of 11 by 11 points, "
+            "The same over the plane through the trained weights along two such directions, on a grid of 9 by 9 points, "
             "too coarse for fine ruggedness, of the first seed of each arm [@li2018, section 4]."
         ),
         measures=(Measure(TRAINED, "median loss in nats over the plane", over_plane),),

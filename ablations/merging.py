@@ -189,16 +189,29 @@ def unfit(archive: Archive, run: ExportedRun, files: Mapping[str, bytes]) -> str
 
 def wrong_numbers(outcome: Outcome) -> str | None:
     """Why metrics, history or environment are not those of a run; None where they are."""
-    numbers = {
-        name: value for name, value in outcome.metrics.items() if name != "status" and value is not None
-    }
     errors = [f"{part}_{kind}" for part in ("train", "validation", "test") for kind in ("error", "loss")]
-    for name in (*errors, "measured_epoch", "sparsity", "seconds", "images_per_second", *numbers):
-        if not isinstance(numbers.get(name), int | float) or not math.isfinite(numbers[name]):
+    measured = {
+        *errors,
+        "epochs_trained",
+        "measured_epoch",
+        "sparsity",
+        "seconds",
+        "images_per_second",
+        "peak_memory_mb",
+    }
+    if other := sorted(outcome.metrics.keys() ^ {"status", *measured}):
+        return f"metrics.json: {other[0]} is {'missing' if other[0] not in outcome.metrics else 'no metric of a run'}"
+    for name in measured:
+        value = outcome.metrics[name]
+        if not isinstance(value, int | float) or not math.isfinite(value):
             return f"metrics.json: {name} is no number"
     if outcome.metrics["status"] not in ("finished", "diverged"):
         return f"metrics.json: status is {shown(outcome.metrics['status'])}"
-    if outcome.metrics["epochs_trained"] != len(outcome.history):
+    if lacking := [
+        name for name in ("device", "device_type", "threads", "at_once") if name not in outcome.environment
+    ]:
+        return f"environment.json: {lacking[0]} is missing"
+    if outcome.metrics["epochs_trained"] != len(outcome.history) or not outcome.history:
         return (
             f"history.csv has {len(outcome.history)} epochs, metrics.json {outcome.metrics['epochs_trained']}"
         )

@@ -66,7 +66,7 @@ end
 
 -- Divs that paper.typ sets in a way of its own become calls of its functions, with a piece of content a child; the HTML
 -- has a style for them.
-local SET = set("pair", "beside", "single", "question", "incomplete", "small")
+local SET = set("pair", "beside", "single", "question", "incomplete", "small", "fine")
 
 local function call(div)
   local name = div.classes[1]

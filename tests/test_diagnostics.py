@@ -246,7 +246,7 @@ def test_the_loss_along_a_direction():
     direction = landscape.filter_normalised(net[1].weight.data, chance()).flatten()
     assert direction.abs().tolist() == pytest.approx([2, 1])
     points = landscape.loss_curve(net, torch.ones(3, 1, 1, 1), torch.zeros(3, dtype=torch.long), chance())
-    assert [place for place, _ in points] == [step / 5 for step in range(-5, 6)]
+    assert [place for place, _ in points] == [step / 4 for step in range(-4, 5)]
     for place, loss in points:
         difference = 3 + place * (direction[0] - direction[1]).item()
         assert loss == pytest.approx(math.log1p(math.exp(-difference)), rel=1e-4, abs=1e-6)
@@ -260,7 +260,7 @@ def test_the_loss_over_a_plane_is_that_along_both_of_its_directions():
     along, across = (landscape.filter_normalised(net[1].weight.data, random).flatten() for _ in range(2))
     images, labels = torch.ones(3, 1, 1, 1), torch.zeros(3, dtype=torch.long)
     points = landscape.loss_contour(net, images, labels, chance())
-    assert len({(x, y) for x, y, _ in points}) == len(points) == 11 * 11
+    assert len({(x, y) for x, y, _ in points}) == len(points) == 9 * 9
     for x, y, loss in points:
         (first, second) = (x * along + y * across).tolist()
         assert loss == pytest.approx(math.log1p(math.exp(second - first - 3)), rel=1e-4, abs=1e-6)

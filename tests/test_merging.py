@@ -248,7 +248,7 @@ REFUSALS = {
     "a list": (put("metrics.json", b"[]"), "cannot be read"),
     "not a number": (edit("metrics.json", test_error=float("nan")), "metrics.json: test_error is no number"),
     "a huge number": (edit("metrics.json", test_error=10**400), "cannot be read"),
-    "a word": (edit("metrics.json", more="word"), "metrics.json: more is no number"),
+    "a word": (edit("metrics.json", more="word"), "metrics.json: more is no metric of a run"),
     "status": (edit("metrics.json", status="\x1b[2J"), "metrics.json: status is"),
     "fewer epochs": (edit("metrics.json", epochs_trained=7), "history.csv has 2 epochs, metrics.json 7"),
     "history of words": (put("history.csv", b"epoch\none\ntwo\n"), "cannot be read"),

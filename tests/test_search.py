@@ -446,6 +446,18 @@ def tear(journal):
         file.write(b'{"op_code":6,"worker_id":"gone-1","trial_id":0,"sta')
 
 
+def test_marks_of_trials_that_are_gone_are_removed(workspace, capsys):
+    begun(workspace, search=f"{{trials: 3, seeds: 1, space: {RATE}}}", depths="[8]")
+    folder = layout.best("tiny", "depth").parent / "abc"
+    for lost in (False, True):
+        if lost:
+            layout.journal("tiny").unlink()
+        marks = [write(folder / name, "") for name in ("begun", "worker-0")]
+        assert main(["search", "depth", *OWN, "--part", "end"]) == 2
+        assert ("has not begun" if lost else "3 of the 3 trials") in capsys.readouterr().err
+        assert not any(mark.exists() for mark in marks)
+
+
 def test_workers_killed_at_random_points_lose_no_trial_and_run_none_twice(workspace):
     study, _ = begun(workspace, search=f"{{trials: 60, seeds: 2, space: {RATE}}}", depths="[8, 14]")
     chance, kills, torn = random.Random(0), 0, 0

@@ -19,7 +19,17 @@ from ablations.collect import write_table
 from ablations.errors import UserError
 from ablations.files import write_text
 from ablations.plan import PlannedStudy
-from ablations.search.trials import REASON, RUNS, TAKEN, WORKER, is_spent, load, places, settings_of
+from ablations.search.trials import (
+    REASON,
+    RUNS,
+    TAKEN,
+    WORKER,
+    forget_marks,
+    is_spent,
+    load,
+    places,
+    settings_of,
+)
 
 STATES = {
     TrialState.COMPLETE: "finished",
@@ -38,6 +48,7 @@ def write_outcome(suite: str, planned: PlannedStudy, storage: BaseStorage) -> No
         study = load(suite, planned, key, storage)
         left = sum(not is_spent(trials) for trials in places(study, planned.search).values())
         if left:
+            forget_marks(suite, planned)
             raise UserError(
                 f"{left} of the {planned.search.trials} trials of {' '.join(key)} are not done yet; go on with: "
                 f"snakemake search --cores all --config suite={suite} study={planned.name}"

@@ -30,6 +30,14 @@ TAKEN = (TrialState.COMPLETE, TrialState.PRUNED)
 # ------------------------------------------------------------------------------------------ studies
 
 
+def forget_marks(suite: str, planned: PlannedStudy) -> None:
+    """Remove the workflow's marks that the search of a study has begun and its workers have ended: the trials that they
+    stand for are not there, and the same command does them again."""
+    for mark in ("begun", "worker-*"):
+        for path in layout.best(suite, planned.name).parent.glob(f"*/{mark}"):
+            path.unlink(missing_ok=True)
+
+
 def optuna_name(suite: str, planned: PlannedStudy, key: tuple[str, ...]) -> str:
     """The name of an arm's Optuna study. What decides its trials is in it: a changed space or other images are another
     study, a larger budget is not."""
@@ -80,6 +88,7 @@ def load(suite: str, planned: PlannedStudy, key: tuple[str, ...], storage: BaseS
             else NopPruner(),
         )
     except KeyError:
+        forget_marks(suite, planned)
         raise UserError(
             f"the search of {planned.name} {' '.join(key)} has not begun, or is another since the study was changed; "
             f"begin with: ablations search {planned.name} --suite {suite} --part begin"
