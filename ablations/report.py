@@ -140,8 +140,11 @@ def headline(plan: Plan, verdicts: pd.DataFrame, path: Path) -> dict[str, Any]:
 
 def train_all(plan: Plan, name: str) -> str:
     """The command that makes a report, training what it lacks."""
-    extra = f" extra={plan.library.extra}" if plan.library.extra else ""
-    return f"snakemake {'' if name == 'report' else f'{name} '}--cores all --config suite={plan.suite_name}{extra}"
+    options = f"--cores all --config suite={plan.suite_name}"
+    options += f" extra={plan.library.extra}" if plan.library.extra else ""
+    if name.endswith(TUNED):
+        return f"snakemake search {options} study={name.removesuffix(TUNED)}"
+    return f"snakemake {'' if name == 'report' else f'{name} '}{options}"
 
 
 def missing(plan: Plan, reported: Sequence[PlannedStudy], tables: Mapping[str, pd.DataFrame]) -> list[str]:

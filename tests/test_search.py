@@ -1113,6 +1113,8 @@ def test_snakemake_tunes_a_study_and_writes_its_report(tuned):
     assert (folder / "report" / "tiny" / "depth-tuned.pdf").read_bytes().startswith(b"%PDF-")
     assert output.count("Doing trials of depth") == 2  # by as many workers as cores
     assert len(table(folder).query("state in ['finished', 'pruned']")) == 8
+    assert f"snakemake search --cores all {' '.join(ASKED[1:])}" in text
+    assert "each with the settings that a search found for it" in text and "not tuned for each" not in text
     repeated = re.search(r"`ablations (train depth [^`]*--trial 0[^`]*)`", text)[1]
     with contextlib.chdir(folder):
         assert main(repeated.split()) == 0
