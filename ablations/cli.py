@@ -497,6 +497,8 @@ def do_parts(options: argparse.Namespace, study: PlannedStudy, storage: BaseStor
     from ablations.search.storage import alive
     from ablations.search.trials import begin
 
+    if options.part != "end":
+        ready = prepared(study.arms.values(), make=options.part is None)  # a search is of its images
     if options.part in (None, "begin"):
         begin(options.suite, study, storage)
     if options.part in (None, "work"):
@@ -507,7 +509,6 @@ def do_parts(options: argparse.Namespace, study: PlannedStudy, storage: BaseStor
         from ablations.training.evaluation import Splits
         from ablations.training.lease import leased
 
-        ready = prepared(study.arms.values(), make=options.part is None)
         wait = 3600 * options.gpu_wait
         with (
             leased(leasable(options.device), options.runs_per_gpu, wait) as leased_device,

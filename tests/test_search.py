@@ -714,10 +714,11 @@ def test_a_pruned_run_leaves_nothing_and_is_trained_whole_when_it_is_needed(work
 
 def test_real_workers_killed_again_and_again_end_with_the_whole_budget(tmp_path):
     definitions(tmp_path, f"{{trials: 8, seeds: 2, space: {SPACE}}}", epochs=12)
+    with contextlib.chdir(tmp_path):
+        assert main(["prepare", *OWN]) == 0
     search(tmp_path, "--part", "begin")
     chance, kills = random.Random(1), 0
     with contextlib.chdir(tmp_path):
-        assert main(["prepare", *OWN]) == 0
 
         def start():
             return in_a_process(lambda: main(["search", "depth", *OWN, "--part", "work"]) == 0 or os._exit(1))
