@@ -300,6 +300,8 @@ def ranking(arms: Iterable[Mapping[str, Any]]) -> str:
         if best[0] == best[1]
         else f"the lowest test error is that of *{best[0]}* with the arms' own settings, and of *{best[1]}* tuned"
     )
+    if math.isnan(tau):  # all arms err alike on one side
+        return f"In the order of the arms, {told}."
     return f"In the order of the arms, {told}; Kendall's rank correlation of the two orders is {tau:.2f}."
 
 

@@ -348,6 +348,11 @@ def test_the_report_is_told_of_rates_only_where_they_are_searched(found, workspa
     assert "By norm, the learning rates that work span 0.7 decades with *batch*" in found["ranking"]
 
 
+def test_arms_that_err_alike_have_no_rank_correlation():
+    arms = [{"levels": [name], "means": (10.0, tuned)} for name, tuned in (("a", 5.0), ("b", 7.0))]
+    assert ranking(arms) == "In the order of the arms, *a* has the lowest test error with either."
+
+
 def test_the_ranking_tells_the_best_with_either_and_the_rank_correlation(found):
     # batch < group < none with their own settings, group < batch < none tuned: 2 of 3 pairs agree.
     assert found["ranking"].startswith(
