@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 from collections.abc import Mapping
@@ -108,9 +109,13 @@ def is_complete(plan: Plan, planned: PlannedStudy) -> bool:
 
 
 def renew_later(plan: Plan, name: str) -> None:
-    """Give the tables of a study a date long gone: Snakemake, which has not made them, makes them again."""
+    """Give the tables of a study a date long gone, and forget what Snakemake knows of those before them: it has not made
+    them, and makes them again."""
     for table in ("runs", "history"):
-        os.utime(layout.study_table(plan.suite_name, name, table), (0, 0))
+        path = layout.study_table(plan.suite_name, name, table)
+        os.utime(path, (1, 1))  # 0 is no date to it
+        known = base64.urlsafe_b64encode(path.as_posix().encode()).decode()
+        Path(".snakemake", "metadata", known).unlink(missing_ok=True)
 
 
 def with_derived(table: pd.DataFrame, history: pd.DataFrame, batch_sizes: Mapping[str, int]) -> pd.DataFrame:

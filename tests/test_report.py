@@ -361,7 +361,7 @@ def verdict_rows(*verdicts):
         for n, verdict in enumerate(verdicts, start=1)
     ]
     numbers = [
-        {"verdict": verdict, "seeds_needed": 20 - n if verdict == "inconclusive" else math.nan}
+        {"study": "s", "verdict": verdict, "seeds_needed": 20 - n if verdict == "inconclusive" else math.nan}
         for n, verdict in enumerate(verdicts)
     ]
     return rows, pd.DataFrame(numbers)
