@@ -22,7 +22,7 @@ def opening(
     counts = listing(
         [f"{count} {'is' if count == 1 else 'are'} {verdict}" for verdict, count in told.items()]
     )
-    tuned = verdicts["study"].str.endswith(TUNED).any()
+    tuned = any(row["study"].endswith(TUNED) for row in rows)
     alike = (
         "each with the settings that a search found for it"
         if tuned
