@@ -59,17 +59,26 @@ def set_damaged_aside(plan: Plan, planned: PlannedStudy) -> int:
         header = read_header(layout.data(arm.data_key))
         for seed in planned.seeds if header else ():
             run = Run(arm, seed, header.fingerprint).id
-            try:
-                for name in FILES:
-                    if name != WEIGHTS:
-                        store.file(run, name)
-            except Damaged as error:
-                with alone(store.lock(run), f"run {run}: another process is at it; waiting"):
-                    set_aside(store.folder / run, str(error))
-                for job in plan.arm_jobs[arm.id]:
-                    layout.arm_table(plan.suite_name, job.name).unlink(missing_ok=True)
-                count += 1
+            if not damage(store, run):
+                continue
+            with alone(store.lock(run), f"run {run}: another process is at it; waiting"):
+                if why := damage(store, run):  # the other may have trained it anew
+                    set_aside(store.folder / run, why)
+            for job in plan.arm_jobs[arm.id]:
+                layout.arm_table(plan.suite_name, job.name).unlink(missing_ok=True)
+            count += 1
     return count
+
+
+def damage(store: Store, run: str) -> str | None:
+    """What is wrong with a file that the tables are made of, of the run of this id; None where nothing is."""
+    try:
+        for name in FILES:
+            if name != WEIGHTS:
+                store.file(run, name)
+    except Damaged as error:
+        return str(error)
+    return None
 
 
 def read_histories(histories: Mapping[str, bytes]) -> pd.DataFrame:

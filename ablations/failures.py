@@ -45,7 +45,7 @@ def search_failures(plan: Plan, name: str) -> list[Failure]:
     for rule, work in (("begin_search", "listing the trials"), ("do_trials", "doing trials")):
         for log in sorted(layout.log(suite, rule, "x").parent.glob(f"{name}-*.log")):
             content, _, worker = log.stem.removeprefix(f"{name}-").partition("-")
-            output = folder / content / (f"worker-{worker}" if worker else "begun")
+            output = folder / content / (f"ended-{worker}" if worker else "begun")
             found.append((f"{work} of {name}", log, output))
     found.append(
         (f"ending the search of {name}", layout.log(suite, "end_search", name), layout.best(suite, name))

@@ -72,20 +72,29 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def snakemake(*arguments: str, folder: Path, check: bool = True, cores: int | None = 2) -> str:
-    """Run Snakemake in a folder as a user would from a shell; everything it prints."""
-    command = [
+def snakemake_command(*arguments: str, cores: int | None = 2) -> list[str]:
+    """What a user types, by this Python and this checkout."""
+    cores_given = [] if cores is None else ["--cores", str(cores)]
+    return [
         sys.executable,
         "-m",
         "snakemake",
         "--snakefile",
         str(ROOT / "Snakefile"),
-        *([] if cores is None else ["--cores", str(cores)]),
+        *cores_given,
         *arguments,
     ]
-    # A fresh environment of threads: Snakemake exports what a job may use.
-    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def environment() -> dict[str, str]:
+    """A shell's, without numbers of threads: Snakemake exports what a job may use."""
+    return {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+
+
+def snakemake(*arguments: str, folder: Path, check: bool = True, cores: int | None = 2) -> str:
+    """Run Snakemake in a folder as a user would from a shell; everything it prints."""
+    command = snakemake_command(*arguments, cores=cores)
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     output = done.stdout + done.stderr
     assert done.returncode == 0 or not check, output[-5000:]
     return output

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 
 import pytest
-from conftest import ROOT, snakemake, write
+from conftest import environment, snakemake, snakemake_command, write
 
 from ablations import layout
 from ablations.collect import read_table
@@ -43,11 +41,8 @@ def failed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("failed")
     write(folder / "my" / "suites" / "tiny.yaml", SUITE)
     write(folder / "my" / "studies" / "networks.yaml", STUDY % "no_such_network")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
-    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
-    done = subprocess.run(
-        [*command, "--retries", "0", *OWN], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    command = snakemake_command("--retries", "0", *OWN)
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     return folder, done
 
 

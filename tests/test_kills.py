@@ -11,11 +11,10 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pandas as pd
-from conftest import ROOT, SOAK, TINY, small_depth, snakemake, tally, write
+from conftest import SOAK, TINY, environment, small_depth, snakemake, snakemake_command, tally, write
 from pandas.testing import assert_frame_equal
 
 from ablations.collect import read_table
@@ -52,22 +51,16 @@ def test_killed_at_random_moments_the_suite_ends_with_the_same_numbers(tmp_path)
     snakemake(*suite, folder=undisturbed)
     whole = time.monotonic() - started
 
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(ROOT / "Snakefile"),
-        "--cores",
-        "2",
-        *suite,
-    ]
-    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
     chance, kills = random.Random(0), 0
     while kills < KILLS:
         with (killed / "log").open("a") as log:
             process = subprocess.Popen(
-                command, cwd=killed, env=environment, stdout=log, stderr=log, start_new_session=True
+                snakemake_command(*suite),
+                cwd=killed,
+                env=environment(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         try:
             process.wait(chance.uniform(0.05, 0.7) * whole)

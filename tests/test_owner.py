@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, TINY, small_depth, snakemake, write
+from conftest import ROOT, TINY, environment, small_depth, snakemake, snakemake_command, write
 
 from ablations import layout, locks, owner
 from ablations.errors import UserError
@@ -169,19 +169,12 @@ def test_a_plain_command_goes_on_after_snakemake_was_killed(workspace):
     write(workspace / "my" / "suites" / "tiny.yaml", TINY.format(seeds=1))
     write(workspace / "my" / "studies" / "depth.yaml", small_depth())
     own = ("--config", "suite=tiny", "extra=my")
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(ROOT / "Snakefile"),
-        "--cores",
-        "2",
-        *own,
-    ]
-    environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        snakemake_command(*own),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     until = time.monotonic() + 120
     while not list(SNAKEMAKES_LOCKS.glob("*.lock")):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, TINY, snakemake, write
+from conftest import ROOT, TINY, environment, snakemake, snakemake_command, write
 from test_checkpoint import numbers
 
 from ablations.config import Library
@@ -76,11 +76,13 @@ def start():
     processes = []
 
     def start(*arguments: str, folder: Path) -> subprocess.Popen:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
-        environment = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
         with (folder / "output").open("w") as output:
             process = subprocess.Popen(
-                [*command, *arguments], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+                snakemake_command(*arguments),
+                cwd=folder,
+                env=environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         processes.append(process)
         return process

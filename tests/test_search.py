@@ -452,7 +452,7 @@ def test_marks_of_trials_that_are_gone_are_removed(workspace, capsys):
     for lost in (False, True):
         if lost:
             layout.journal("tiny").unlink()
-        marks = [write(folder / name, "") for name in ("begun", "worker-0")]
+        marks = [write(folder / name, "") for name in ("begun", "ended-0")]
         assert main(["search", "depth", *OWN, "--part", "end"]) == 2
         assert ("has not begun" if lost else "3 of the 3 trials") in capsys.readouterr().err
         assert not any(mark.exists() for mark in marks)

@@ -131,7 +131,7 @@ def test_tables_and_reports_go_along_and_nothing_else(plan):
     ]
     left = [
         "results/mine/search/trials.journal",
-        "results/mine/depth/search/worker-0",
+        "results/mine/depth/search/ended-0",
         "results/mine/logs/train/log",
         "results/other/depth/runs.csv",
         "report/mine/.report.md.x.tmp",

@@ -33,7 +33,7 @@ TAKEN = (TrialState.COMPLETE, TrialState.PRUNED)
 def forget_marks(suite: str, planned: PlannedStudy) -> None:
     """Remove the workflow's marks that the search of a study has begun and its workers have ended: the trials that they
     stand for are not there, and the same command does them again."""
-    for mark in ("begun", "worker-*"):
+    for mark in ("begun", "ended-*"):
         for path in layout.best(suite, planned.name).parent.glob(f"*/{mark}"):
             path.unlink(missing_ok=True)
 

@@ -232,7 +232,7 @@ def workers_of(wildcards):
     folder = Path(f"results/{suite}/{wildcards.searched}/search") / content_of_search(
         wildcards
     )
-    ended = sorted(folder.glob("worker-*"))
+    ended = sorted(folder.glob("ended-*"))
     if not ended and not on_this_machine() and not os.environ.get(ADDRESS):
         raise WorkflowError(
             "The trials of a search lie in a file that only the processes of one machine can share. Jobs on other "
@@ -240,7 +240,7 @@ def workers_of(wildcards):
             "environment as PGPASSWORD"
         )
     return [str(path) for path in ended] or [
-        str(folder / f"worker-{number}") for number in range(workers)
+        str(folder / f"ended-{number}") for number in range(workers)
     ]
 
 

@@ -27,7 +27,7 @@ rule do_trials:
     input:
         "results/{suite}/{searched}/search/{content}/begun",
     output:
-        touch("results/{suite}/{searched}/search/{content}/worker-{worker}"),
+        touch("results/{suite}/{searched}/search/{content}/ended-{worker}"),
     log:
         "results/{suite}/logs/do_trials/{searched}-{content}-{worker}.log",
     benchmark:
