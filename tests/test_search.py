@@ -28,7 +28,7 @@ import torch
 from conftest import ROOT, small_depth, snakemake, write
 from optuna.trial import TrialState
 
-from ablations import layout
+from ablations import data, layout
 from ablations.cli import main
 from ablations.collect import read_table
 from ablations.config import Library, read_yaml
@@ -48,6 +48,7 @@ from ablations.search.trials import PLACE, begin, is_spent, load, places, settin
 from ablations.search.worker import Worker
 from ablations.store import Store
 from ablations.training import job
+from ablations.training.checkpoint import Checkpoints
 from ablations.training.evaluation import Splits
 
 TAKEN = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -666,8 +667,6 @@ def test_a_space_that_an_arm_cannot_have_is_said_before_anything_is_trained(work
 def test_two_workers_with_the_same_settings_train_a_run_once(workspace):
     study = planned(workspace, f"{{trials: 2, space: {RATE}}}", epochs=6)
     assert main(["prepare", *OWN]) == 0
-    from ablations import data
-
     (arm,) = study.arms.values()
     splits = {arm.data_key: Splits.of(data.read(layout.data(arm.data_key)), torch.device("cpu"))}
 
@@ -689,8 +688,6 @@ def test_two_workers_with_the_same_settings_train_a_run_once(workspace):
 def test_a_pruned_run_leaves_nothing_and_is_trained_whole_when_it_is_needed(workspace):
     study = planned(workspace, f"{{trials: 2, space: {RATE}}}", epochs=4)
     assert main(["prepare", *OWN]) == 0
-    from ablations import data
-
     (arm,) = study.arms.values()
     splits = {arm.data_key: Splits.of(data.read(layout.data(arm.data_key)), torch.device("cpu"))}
     runs, seen = Runs(splits, Store(layout.RESULTS)), []
@@ -707,6 +704,30 @@ def test_a_pruned_run_leaves_nothing_and_is_trained_whole_when_it_is_needed(work
     for _ in range(2):  # trained, and then read from the store
         error = runs.error_of(arm, 0, lambda *row: whole.append(row))
     assert whole[:4] == whole[4:] and whole[:2] == seen and whole[3] == (4, error)
+
+
+def test_a_run_that_goes_on_after_a_kill_tells_the_pruners_all_of_its_epochs(workspace, monkeypatch):
+    study = planned(workspace, f"{{trials: 2, space: {RATE}}}", epochs=4)
+    assert main(["prepare", *OWN]) == 0
+    (arm,) = study.arms.values()
+    splits = {arm.data_key: Splits.of(data.read(layout.data(arm.data_key)), torch.device("cpu"))}
+    monkeypatch.setattr(job, "Checkpoints", lambda folder: Checkpoints(folder, 0.0))
+    expected, before, after = [], [], []
+    Runs(splits, Store(workspace / "undisturbed")).error_of(arm, 0, lambda *row: expected.append(row))
+
+    class Killed(Exception):
+        pass
+
+    def killed(epoch, error):
+        before.append((epoch, error))
+        if epoch == 3:
+            raise Killed
+
+    runs = Runs(splits, Store(layout.RESULTS))
+    with pytest.raises(Killed):
+        runs.error_of(arm, 0, killed)
+    runs.error_of(arm, 0, lambda *row: after.append(row))
+    assert before == expected[:3] and after == expected
 
 
 # ------------------------------------------------------------------------------------------ real workers, killed
