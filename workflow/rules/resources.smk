@@ -2,6 +2,7 @@
 # and whether what is to be trained stays within the suite's budget.
 import atexit
 from dataclasses import replace
+from functools import cache
 
 from ablations import resources
 from ablations.config import Budget
@@ -24,24 +25,28 @@ limits = plan.suite.budget.model_copy(update=given)
 # Snakemake does no job again because they have changed. A job that ran out of them asks for more.
 
 
-# Slurm gives all jobs of an array what the first of them asks for: then each asks for what the largest takes.
-arrays = getattr(workflow.executor_settings, "array_jobs", None) or ""
 of_jobs = {
     name: replace(estimates[name], runs=len(job.seeds))  # there may be more since
     for name, job in plan.jobs.items()
     if name in estimates
 }
-if {"train", "all"} & set(re.split(r"[,;\s]+", arrays)) and of_jobs:
-    largest = [
+
+
+# Slurm gives all jobs of an array what the first of them asks for: then each asks for what the largest takes. Asked
+# once; the executor's settings are not there yet while Snakemake reads this file.
+@cache
+def largest():
+    arrays = getattr(workflow.executor_settings, "array_jobs", None) or ""
+    if not of_jobs or not {"train", "all"} & set(re.split(r"[,;\s]+", arrays)):
+        return []
+    return [
         max(of_jobs.values(), key=lambda each: each.mem_mb),
         max(of_jobs.values(), key=lambda each: each.runtime),
     ]
-else:
-    largest = []
 
 
 def estimates_of_job(wildcards):
-    return largest or [of_jobs[name] for name in [wildcards.job] if name in of_jobs]
+    return largest() or [of_jobs[name] for name in [wildcards.job] if name in of_jobs]
 
 
 # An arm for each job; none where one of them has not been estimated.
