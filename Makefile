@@ -1,7 +1,7 @@
 # make        install, train the suite `digits`, write its report, print the verdicts
 # make setup  only install
 # make test   install, then linters and tests
-# make soak   mutated files, kills and many runs, counted; takes an hour
+# make soak   mutated files, kills and many runs, counted; takes half an hour
 # make lock   renew requirements.lock after a change of pyproject.toml
 
 SUITE ?= digits

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ablations import layout, resources
 from ablations.config import Budget
@@ -13,7 +14,7 @@ from ablations.errors import UserError
 from ablations.estimates import guess
 from ablations.plan import Arm, Job, Plan, Run
 from ablations.progress import duration
-from ablations.store import SUMS, Store
+from ablations.store import SUMS, Damaged, Store
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,15 @@ def planned(
     kind of device, cpu or cuda."""
     written = {job.rpartition("-")[0]: each for job, each in resources.read(plan.suite_name).items()}
     headers = Headers()
-    work = [(arm, left(arm, seeds, headers[arm.data_key])) for arm, seeds in arms]
+    kept = plan.through_training
+    work = [(arm, left(arm, seeds, headers[arm.data_key], arm.id in kept)) for arm, seeds in arms]
     runs, seconds, disk_mb, sources = 0, 0.0, 0.0, {}
     for arm, count in (*work, *trials):
         if not count:
             continue
         each = written.get(arm.id)
         if each is None:
-            job = Job(arm, 0, (0,), arm.id in plan.through_training)
+            job = Job(arm, 0, (0,), arm.id in kept)
             each = guess(job, kind, headers[arm.data_key])
             sources["a guess; closer: ablations plan --resources"] = None
         else:
@@ -78,13 +80,31 @@ class Headers(dict[str, Header | None]):
         return self[key]
 
 
-def left(arm: Arm, seeds: Iterable[int], header: Header | None) -> int:
-    """How many of an arm's runs the store lacks, by their names: none is opened."""
+def left(arm: Arm, seeds: Iterable[int], header: Header | None, snapshots: bool) -> int:
+    """How many of an arm's runs are to be trained, or trained again for the snapshots that they are to keep. Without
+    these the store is asked for names only: there may be many."""
+    if header is None:
+        return len(list(seeds))
     store = Store(layout.RESULTS)
-    return sum(
-        header is None or not (store.path(Run(arm, seed, header.fingerprint)) / SUMS).is_file()
-        for seed in seeds
-    )
+    runs = [Run(arm, seed, header.fingerprint) for seed in seeds]
+    if snapshots:
+        return sum(untrained(store, run, snapshots) for run in runs)
+    return sum(not (store.path(run) / SUMS).is_file() for run in runs)
+
+
+def untrained(store: Store, run: Run, snapshots: bool) -> bool:
+    """Whether a run is to be trained; one that is damaged is trained anew."""
+    try:
+        return finished(store, run, snapshots) is None
+    except Damaged:
+        return True
+
+
+def finished(store: Store, run: Run, snapshots: bool) -> dict[str, Any] | None:
+    """What a run measured; None where it is to be trained, or trained again for the snapshots that it lacks."""
+    metrics = store.metrics(run)
+    lacks = metrics and snapshots and store.lacks_snapshots(run, metrics)
+    return None if lacks else metrics
 
 
 def check(plan: Plan, planned: Planned, budget: Budget, yes: str) -> None:

@@ -17,6 +17,7 @@ from ablations.errors import Interrupted, UserError
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+    from ablations.config import Dataset, Library
     from ablations.data import Prepared
     from ablations.plan import Arm, Plan, PlannedStudy
 
@@ -312,7 +313,7 @@ def beyond_budget(each: argparse.ArgumentParser) -> None:
 # ------------------------------------------------------------------------------------------ looking
 
 
-def library(options: argparse.Namespace):
+def library(options: argparse.Namespace) -> Library:
     """The definitions that the options name."""
     from ablations.config import Library
 
@@ -363,27 +364,34 @@ def plan(options: argparse.Namespace) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     from ablations.data import SPLITS, in_words, prepare
-    from ablations.plan import data_key
 
-    known = library(options)
     if options.data:
-        datasets = {
-            data_key(name, known.dataset(name)): known.dataset(name) for name in known.names("datasets")
-        }
-        keys = [options.data]
+        datasets = named_data(library(options), options.data)
     else:
         plan = planned(options)
-        datasets = plan.datasets
-        keys = list(dict.fromkeys(job.arm.data_key for study in plan.listed for job in plan.jobs_of(study)))
-    for key in keys:
-        if key not in datasets:
-            raise UserError(f"unknown data key `{key}`; known: {', '.join(datasets)}")
-        prepared = prepare(datasets[key], layout.data(key))
+        datasets = {job.arm.data_key: job.arm.dataset for study in plan.listed for job in plan.jobs_of(study)}
+    for key, dataset in datasets.items():
+        prepared = prepare(dataset, layout.data(key))
         sizes = ", ".join(f"{len(getattr(prepared, name)):,} {name}" for name in SPLITS)
         shape = "x".join(map(str, prepared.shape))
         print(f"{layout.data(key)}: {sizes} images of {shape}, {len(prepared.classes)} classes")
         if prepared.treated:
             print(f"Of them, or of the files beside them: {in_words(prepared.treated)}")
+
+
+def named_data(known: Library, key: str) -> dict[str, Dataset]:
+    """The data set of a data key, `digits-1234abcd`, which no other definition has to be read for."""
+    from ablations.plan import data_key
+
+    name = key.rpartition("-")[0]
+    if name not in (names := known.names("datasets")):
+        raise UserError(f"unknown data key `{key}`; data sets: {', '.join(names)}")
+    dataset = known.dataset(name)
+    if (now := data_key(name, dataset)) != key:
+        raise UserError(
+            f"unknown data key `{key}`: {known.path('datasets', name)} has changed; now it is `{now}`"
+        )
+    return {key: dataset}
 
 
 def train(options: argparse.Namespace) -> None:

@@ -147,7 +147,9 @@ def compared(archive: Archive, run: ExportedRun, name: str, files: Mapping[str, 
         return HERE
     left = {each: digest for each, digest in elsewhere.items() if each not in new}
     kept = {each: digest for each, digest in sums.items() if each != LEFT_OUT}
-    store.write(run.id, new | ({LEFT_OUT: sums_text(left).encode()} if left else {}), kept)
+    store.write(run.id, new, kept)
+    if left:  # after the others: killed in between, the run is whole, and only does not know what it lacks
+        store.write(run.id, {LEFT_OUT: sums_text(left).encode()}, store.sums(run.id))
     return COMPLETED
 
 

@@ -7,9 +7,9 @@ from statistics import median
 from typing import Any
 
 from ablations import data, layout, resources
-from ablations.budget import Headers, size
+from ablations.budget import Headers, finished, left, size
 from ablations.estimates import Costs, estimates
-from ablations.plan import Arm, Job, Plan, Run
+from ablations.plan import Arm, Plan, Run
 from ablations.progress import duration
 from ablations.store import Store
 
@@ -17,9 +17,10 @@ from ablations.store import Store
 def overview(plan: Plan, studies: list[str]) -> str:
     """A table of arms for a terminal. Training costs count the forward pass three times: backward takes two.
     The time is estimated from the pace of the runs that are cached."""
-    store, known = Store(layout.RESULTS), Costs()
+    store, known, kept = Store(layout.RESULTS), Costs(), plan.through_training
     lines = [f"suite {plan.suite_name}: {plan.suite.title}"]
-    runs: dict[str, tuple[Run, float | None]] = {}  # by id, with the MACs of its training
+    works: dict[str, float | None] = {}  # MACs of the training of each run, by its id
+    found: dict[str, dict[str, Any]] = {}  # what those that are there measured
     for name in studies:
         study = plan.study(name)
         lines += ["", f"{name}: {study.study.title}"]
@@ -28,30 +29,24 @@ def overview(plan: Plan, studies: list[str]) -> str:
             header = data.read_header(layout.data(arm.data_key))
             of_arm = [Run(arm, seed, header.fingerprint if header else "") for seed in study.seeds]
             macs, work = costs(arm, header, known)
-            runs |= {run.id: (run, work) for run in of_arm}
-            cached = sum(finished(plan, store, run) is not None for run in of_arm)
+            works |= {run.id: work for run in of_arm}
+            done = {run.id: finished(store, run, arm.id in kept) for run in of_arm}
+            found |= {name: metrics for name, metrics in done.items() if metrics}
+            cached = len(found.keys() & done.keys())
             levels = " ".join(f"{factor}={level}" for factor, level in study.levels(key).items())
             lines.append(f"  {levels:<28} {len(of_arm):>5} {cached:>7} {number(macs):>11} {number(work):>9}")
-    found = {name: metrics for name, (run, _) in runs.items() if (metrics := finished(plan, store, run))}
-    lines += ["", f"{len(runs)} runs, {len(found)} cached."]
-    missing = [work for name, (_, work) in runs.items() if name not in found]
+    lines += ["", f"{len(works)} runs, {len(found)} cached."]
+    missing = [work for name, work in works.items() if name not in found]
     if None in missing:
         lines.append(f"Costs are known once the data are there: ablations prepare --suite {plan.suite_name}")
     elif missing:
-        paces = [runs[name][1] / metrics["seconds"] for name, metrics in found.items()]
+        paces = [works[name] / metrics["seconds"] for name, metrics in found.items()]
         time = "no run yet to tell the pace"
         if paces:
             seconds = sum(missing) / median(paces)
             time = f"about {duration(seconds)} one after another, at the pace of the cached runs"
         lines.append(f"Left to train: {number(sum(missing))} MACs, {time}.")
     return "\n".join(lines)
-
-
-def finished(plan: Plan, store: Store, run: Run) -> dict[str, Any] | None:
-    """What a run measured; None where it is to be trained, or trained again for the snapshots that it lacks."""
-    metrics = store.metrics(run)
-    lacks = metrics and run.arm.id in plan.through_training and store.lacks_snapshots(run, metrics)
-    return None if lacks else metrics
 
 
 def costs(arm: Arm, header: data.Header | None, known: Costs) -> tuple[int | None, float | None]:
@@ -75,13 +70,11 @@ def demand(plan: Plan, studies: list[str], kind: str) -> str:
     jobs = {job.name: job for name in studies for job in plan.jobs_of(name)}
     found, on = estimates(plan, jobs.values(), kind)
     path = resources.write(plan.suite_name, found)
-    store, headers = Store(layout.RESULTS), Headers()
-
-    def left(job: Job) -> int:
-        runs = (Run(job.arm, seed, headers[job.arm.data_key].fingerprint) for seed in job.seeds)
-        return sum(finished(plan, store, run) is None for run in runs)
-
-    work = {name: (found[name], left(job)) for name, job in jobs.items()}
+    headers = Headers()
+    work = {
+        name: (found[name], left(job.arm, job.seeds, headers[job.arm.data_key], job.snapshots))
+        for name, job in jobs.items()
+    }
     lines = [f"suite {plan.suite_name}: {plan.suite.title}"]
     for name in studies:
         study = plan.study(name)

@@ -92,19 +92,24 @@ def read(path: Path) -> Owner | None:
 
 
 def clear_locks(suite: str, last: Owner | None) -> None:
-    """Remove Snakemake's locks on files of a suite that no process owns any more; those of other suites stay."""
+    """Remove Snakemake's locks that no process owns any more: those on files of this suite, and where nobody is at work
+    on another suite here, all of them, since suites share their data."""
+    own = layout.owner(suite)
+    others = [read(path) for path in own.parents[1].glob(f"*/{own.name}") if path != own]
     folders = tuple(f"{folder / suite}/" for folder in (layout.RESULTS, layout.REPORT))
     stale = [
         lock
         for lock in sorted(SNAKEMAKES_LOCKS.glob("*.lock"))
-        if any(line.startswith(folders) for line in lock.read_text().splitlines())
+        if not any(other is None or other.lives() for other in others)
+        or any(line.startswith(folders) for line in lock.read_text().splitlines())
     ]
     for lock in stale:
         lock.unlink(missing_ok=True)
     if stale:
         who = f" ({last})" if last else ""
+        on = f" on suite {suite}" if last else ""
         print(
-            f"The last Snakemake on suite {suite} was killed{who}. Its locks are removed; what it had begun goes on.",
+            f"The last Snakemake{on} was killed{who}. Its locks are removed; what it had begun goes on.",
             file=sys.stderr,
         )
 

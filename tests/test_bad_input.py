@@ -30,7 +30,7 @@ from ablations.config import KINDS, PACKAGE, RESERVED, Library, Recipe, Suite
 from ablations.errors import UserError
 from ablations.headline import draw_title
 from ablations.options import Options, read_options
-from ablations.plan import Plan, make_plan
+from ablations.plan import Plan, data_key, make_plan
 from ablations.reading import read_yaml
 from ablations.typesetting import Typesetter
 
@@ -40,17 +40,17 @@ MANY = settings(
     database=None,
     print_blob=True,
 )
-MUTATED: Counter[str] = Counter()  # files, by what was done to them and what became of it
+MUTATED: Counter[str] = Counter()  # files, by what was mutated and what became of it
+UNREAD: Counter[str] = Counter()  # of those that were planned, the ones that PyYAML reads otherwise
 
 
 @pytest.fixture(scope="module", autouse=True)
 def count():
     yield
-    for what, number in {
-        "YAML files mutated": sum(MUTATED.values()),
-        **dict(sorted(MUTATED.items())),
-    }.items():
-        tally(what, number)
+    tally("YAML files mutated", sum(MUTATED.values()))
+    for what, number in sorted(MUTATED.items()):
+        tally(f"- {what}", number)
+    tally("- of the planned, read by one parser only", UNREAD.total())
 
 
 # ------------------------------------------------------------------------------------------ files to begin with
@@ -647,7 +647,7 @@ def test_a_study_whose_text_is_mutated(tmp_path_factory, data, name, special):
         try:
             again = read_again(folder / "studies" / f"{name}.yaml")
         except Unread:
-            MUTATED["of these, only read once"] += 1
+            UNREAD[name] += 1
             return
         is_what_is_written(outcome, again, suite, name)
         if again == tree_of("studies", name):
@@ -669,7 +669,7 @@ def test_a_suite_whose_text_is_mutated(tmp_path_factory, data, name):
         try:
             again = read_again(folder / "suites" / "mine.yaml")
         except Unread:
-            MUTATED["of these, only read once"] += 1
+            UNREAD[name] += 1
             return
         for study in again["studies"]:
             is_what_is_written(outcome, tree_of("studies", study), again, study)
@@ -739,7 +739,6 @@ def refused(folder: Path, kind: str, content: bytes | str) -> str:
     with pytest.raises(UserError) as error:
         getattr(Own(folder), {"studies": "study", "suites": "suite", "datasets": "dataset"}[kind])("bad")
     is_one_message(error.value, folder)
-    MUTATED["by hand, refused"] += 1
     return str(error.value).removeprefix(str(path))
 
 
@@ -1140,7 +1139,8 @@ def test_the_workflow_answers_wrong_options_in_a_message(tmp_path):
         ("train growth_rate growth_rate=none kind=dense", "has no arm with growth_rate=none kind=dense: it skips"),
         ("train depth --extra nowhere", "nowhere: expected a folder with studies/, suites/ or datasets/ in it"),
         ("plan --suite digit", "unknown suite `digit` (did you mean `digits`?)"),
-        ("prepare --data x", "unknown data key `x`; known: "),
+        ("prepare --data x-1", "unknown data key `x-1`; data sets: "),
+        ("prepare --data digits-1", "digits.yaml has changed; now it is `digits-"),
         ("show nothing", "unknown study `nothing`; known: "),
         ("report --format x", "argument --format: invalid choice: 'x'"),
         ("compare a b", "a: neither a suite nor a folder"),
@@ -1155,3 +1155,12 @@ def test_wrong_commands_end_in_a_message_and_status_2(workspace, monkeypatch, ca
     said = capsys.readouterr().err
     assert status == 2 and told in said, said
     assert said.strip().count("\n") == 0 or said.startswith("usage: "), said
+
+
+def test_data_are_prepared_beside_a_data_set_that_cannot_be_read(workspace, capsys):
+    write(Path("my/datasets/bad.yaml"), "title: [")
+    key = data_key("digits", Library().dataset("digits"))
+    assert main(["prepare", "--data", key, "--extra", "my"]) == 0
+    assert layout.data(key).is_file()
+    assert main(["prepare", "--data", "bad-1", "--extra", "my"]) == 2
+    assert capsys.readouterr().err.startswith("ablations: my/datasets/bad.yaml, line 1")

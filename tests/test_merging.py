@@ -468,6 +468,34 @@ def test_killed_while_weights_are_added_a_run_stays_whole(packed, monkeypatch):
     assert import_archives([heavy], False) == {COMPLETED: 4}
 
 
+@pytest.mark.parametrize("last", range(8))
+def test_killed_while_some_of_its_weights_are_added_a_run_stays_whole(packed, monkeypatch, last):
+    light, heavy = packed("there", (0,)), packed("again", (0,), weights=True)
+    import_archives([light], False)
+    results, writes = Store(layout.RESULTS), iter(range(8))
+    for run in results.ids():
+        left = results.left_out(run) | {store.snapshot(9): "0" * 64}  # which no archive has
+        kept = {name: digest for name, digest in results.sums(run).items() if name != LEFT_OUT}
+        results.write(run, {LEFT_OUT: store.sums_text(left).encode()}, kept)
+
+    def dying(write):
+        def writing(path, content):
+            if next(writes) == last:
+                raise Killed
+            write(path, content)
+
+        return writing
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(store, "write_bytes", dying(store.write_bytes))
+        patch.setattr(store, "write_text", dying(store.write_text))
+        import_archives([heavy], False)
+    assert all(results.check(run) for run in results.ids())
+    import_archives([heavy], False)
+    for run in results.ids():
+        assert results.check(run) and results.snapshots(run) == [1] and WEIGHTS in results.sums(run)
+
+
 def test_what_came_without_weights_goes_on_without_them(packed, machine, tmp_path):
     import_archives([packed("there")], False)
     first = stored()

@@ -75,6 +75,18 @@ def test_a_killed_owner_is_gone_and_its_locks_are_removed_those_of_other_suites_
         occupy("smoke")
 
 
+def test_locks_on_shared_data_are_removed_once_nobody_is_at_work(other, capsys):
+    killed, neighbour = other("digits"), other("smoke")
+    shared = snakemakes_lock("0.output.lock", "results/data/x.safetensors", "results/digits/arms/a.csv")
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    other("tiny").communicate("")
+    assert shared.exists()  # the neighbour's, for all that is known
+    neighbour.communicate("")
+    occupy("cifar10")
+    assert not shared.exists() and "The last Snakemake was killed." in capsys.readouterr().err
+
+
 def test_an_owner_that_ends_leaves_nothing(other):
     process = other("digits")
     process.communicate("")

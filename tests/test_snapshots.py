@@ -15,9 +15,11 @@ import safetensors.torch
 import torch
 from conftest import snakemake, write
 
+from ablations import layout
+from ablations.budget import left
 from ablations.cli import main
 from ablations.config import Dataset, Library, Recipe
-from ablations.data import prepare
+from ablations.data import Header, prepare
 from ablations.networks import ResNet
 from ablations.plan import Arm, Run, make_plan
 from ablations.store import FILES, SUMS, WEIGHTS, Damaged, Store, snapshot, snapshot_epochs
@@ -180,6 +182,10 @@ def test_asked_for_later_they_are_made_and_the_run_stays(digits, tmp_path, monke
     _, _, expected = trained(arm(), digits, tmp_path / "at once")
     store, run, folder = trained(arm(), digits, tmp_path / "later", snapshots=False)
     before = contents(folder)
+    monkeypatch.setattr(layout, "RESULTS", tmp_path / "later")
+    header = Header(digits.fingerprint, {}, digits.shape, len(digits.classes))
+    assert left(arm(), [0, 1], header, snapshots=False) == 1
+    assert left(arm(), [0, 1], header, snapshots=True) == 2
     monkeypatch.setattr(job, "Checkpoints", lambda folder: Checkpoints(folder, 0.0))
     with monkeypatch.context() as patch, pytest.raises(Enough):
         patch.setattr(job, "Progress", stopping(3))
