@@ -692,14 +692,17 @@ def verdicts(options: argparse.Namespace) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
+    from ablations.options import Options
     from ablations.report import write_report
+    from ablations.schema import validate
 
+    authors = validate(Options, {"author": options.author}, "report").author
     plan = planned(options)
     if not options.only:
         for study in plan.reported(options.name):
             make_tables(options, plan, study)
         verdicts(options)
-    write_report(plan, options.name, options.format, options.author)
+    write_report(plan, options.name, options.format, authors)
     if not options.only:
         summary(options)
 
