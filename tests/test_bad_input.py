@@ -1143,7 +1143,7 @@ def test_the_workflow_answers_wrong_options_in_a_message(tmp_path):
         ("prepare --data digits-1", "digits.yaml has changed; now it is `digits-"),
         ("show nothing", "unknown study `nothing`; known: "),
         ("report --format x", "argument --format: invalid choice: 'x'"),
-        ("report --only --author <b>x</b>", "report: author.0: found '<b>x</b>'"),
+        ("report --only --author `x`{=html}", "report: author.0: found '`x`{=html}'; `{=` begins"),
         ("compare a b", "a: neither a suite nor a folder"),
     ],
 )  # fmt: skip
