@@ -195,7 +195,7 @@ def adjusted(
     p = np.ones((len(compared), 2))
     for i, (c, contrasts) in enumerate(zip(compared, readings, strict=True)):
         if contrasts:
-            p[i] = p_values(c.claim, contrasts)
+            p[i] = cautious(p_values(c.claim, contrasts), contrasts)
     tested = np.array([c.in_family for c in compared], dtype=bool)
     others = np.ones((family - tested.sum(), 2))
     p[tested] = adjust(np.concatenate([p[tested], others]))[: tested.sum()]
@@ -453,6 +453,11 @@ def p_not_there(claim: Claim, turned: Sequence[Contrast | Permuted]) -> np.ndarr
     """p that tells the absence of an effect that matters: against the margin or more. A crossover lacks one where
     either of its differences is excluded (Bonferroni)."""
     return np.minimum(1.0, len(turned) * np.min([c.p_below(claim.margin) for c in turned], axis=0))
+
+
+def cautious(p: np.ndarray, turned: Sequence[Contrast]) -> np.ndarray:
+    """p of both tests of a claim, along the last axis, as they are adjusted: see `Contrast.caution`."""
+    return np.minimum(1.0, np.max([c.caution for c in turned], axis=0)[..., None] * np.asarray(p))
 
 
 def sides(

@@ -48,7 +48,7 @@ from ablations.config import Claim, Library
 from ablations.contrasts import ALPHA, Contrast, contrast, linear_weights
 from ablations.plan import make_plan
 from ablations.resampling import Permuted, bca_interval
-from ablations.statistics import adjust, agreed, aligned, p_values, settled
+from ablations.statistics import adjust, agreed, aligned, cautious, p_values, settled
 
 ARMS = 8
 PAIRS = {"noisy": (ARMS - 1, ARMS - 2), "middle": (ARMS // 2, ARMS // 2 - 1), "quiet": (1, 0)}
@@ -309,7 +309,7 @@ def read(tested: Tested, runs: np.ndarray, kept: np.ndarray) -> Read:
             for w in WEIGHTS[tested.kind]
         ]
         turned = aligned(tested.claim, contrasts)
-        p = np.stack(p_values(tested.claim, turned), axis=-1)
+        p = cautious(np.stack(p_values(tested.claim, turned), axis=-1), turned)
     return turned, np.where((count < 2).any(axis=0)[:, None], 1.0, p)
 
 
