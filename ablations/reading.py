@@ -106,7 +106,7 @@ class PlainConstructor(SafeConstructor):
             refuse(f"found the character {code(value[place])}; leave it out", node)
         if isinstance(value, int | float) and not abs(value) < LARGEST_NUMBER:
             refuse(f"found {cut(node.value, 40)}; a number lies between -2^63 and 2^63", node)
-        return value
+        return 0.0 if isinstance(value, float) and value == 0 else value  # -0.0 would be another run
 
 
 def unshown(text: str) -> int | None:

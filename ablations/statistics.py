@@ -465,7 +465,7 @@ def sides(
 ) -> dict[str, Any]:
     """Runs and mean of the two sides of a claim, and their correlation over seeds where each is one arm. Of a trend
     they are its last and its first level, beside the means of all, of `fails` the second is the threshold, of a
-    crossover there are no means."""
+    crossover means over both levels."""
     groups = [
         [[samples[key] for key, weight in weights.items() if sign * weight > 0] for sign in (1, -1)]
         for weights in differences
@@ -477,9 +477,7 @@ def sides(
         side: min(sum(map(len, pair[place])) for pair in groups)
         for place, side in enumerate(("n_arm", "n_than"))
     }
-    if claim.kind == "crossover":
-        return told
-    ((arm, than),) = groups
+    arm, than = ([sample for pair in groups for sample in pair[place]] for place in (0, 1))
     if claim.kind == "trend":
         told["means"] = " ".join(f"{sample.mean():.6g}" for sample in samples.values())
     told["mean_arm"] = float(np.mean([sample.mean() for sample in arm]))

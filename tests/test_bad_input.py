@@ -980,6 +980,18 @@ def test_settings_found_that_were_damaged(workspace, content):
         make_plan(Beside(), "digits").study("depth-tuned")
 
 
+@pytest.mark.parametrize("zero", ["-0.0", "-0", "-0e5", "-1e-999"])
+def test_a_zero_is_a_zero(tmp_path, zero):
+    suite = small_suite("depth", special=False)
+    ids = []
+    for number in ("0.0", zero):
+        recipe = {**suite["recipe"], "weight_decay": "HERE"}
+        text = lines_of(suite | {"recipe": recipe}).replace('"HERE"', number)
+        write(tmp_path / "suites" / "mine.yaml", text)
+        ids.append({arm.id for arm in make_plan(Beside(tmp_path), "mine").study("depth").arms.values()})
+    assert ids[0] == ids[1]
+
+
 # ------------------------------------------------------------------------------------------ text in reports
 
 HOSTILE = r"""---

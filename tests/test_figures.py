@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +17,7 @@ from ablations.config import COSTS, METRICS, Figure, Library
 from ablations.errors import UserError
 from ablations.figure_data import costs, curves, is_listed, is_wide, labels, pareto, within
 from ablations.figures import of_equal_cost
-from ablations.headline import LETTERS, draw_headline, draw_verdicts
+from ablations.headline import LETTERS, draw_headline, draw_verdicts, in_claimed_direction
 from ablations.plan import make_plan, plan_study
 from ablations.plotting import ABSENCES, ABSENT, GREY, HALF, PALETTE, STYLE, WIDTH, looks, spread_out
 from ablations.schema import validate
@@ -423,6 +424,22 @@ def test_the_headline_turns_every_claim_to_the_right(workspace):
     assert table.loc[3, ["high", "second_low", "second_high"]].tolist() == [11, -1, 5]
     assert table["unit"].tolist() == ["pp", "pp", "pp", "pp", "%", "pp"]
     assert path.is_file()
+
+
+def test_a_crossover_in_another_unit_is_shown_in_percent_of_the_other_side():
+    name = "depth-helps-only-with-shortcuts"
+    crossing = LIBRARY.study("depth").claims[name].model_copy(update={"metric": "train_loss"})
+    study = SimpleNamespace(claims={name: crossing})
+    plan = SimpleNamespace(study=lambda _: SimpleNamespace(study=study))
+    numbers = {"first": (0.9, 0.7, 1.1), "second": (-0.2, -0.5, 0.1)}
+    row = {"study": "depth", "claim": name, "verdict": "supported", "mean_than": 2.0}
+    row |= {
+        f"{what}_{place}": number
+        for place, three in numbers.items()
+        for what, number in zip(("effect", "low", "high"), three, strict=True)
+    }
+    (shown,) = in_claimed_direction(plan, pd.DataFrame([row])).to_dict("records")
+    assert (shown["unit"], shown["effect"], shown["second"]) == ("%", 45, 10)
 
 
 def titles(figure):

@@ -437,6 +437,8 @@ def test_a_crossover_shows_both_differences(depth):
         one = judged(depth, FOUR, arm={**RESIDUAL, "depth": depth_of}, than={**PLAIN, "depth": depth_of})
         assert getattr(crossed, f"low_{ending}") == one.low and getattr(crossed, f"high_{ending}") == one.high
     assert (crossed.n_arm, crossed.n_than, crossed.runs) == (4, 4, 16)
+    assert (crossed.mean_arm, crossed.mean_than) == (pytest.approx((31.5 + 2.15) / 2), pytest.approx(38))
+    assert math.isnan(crossed.correlation)
     fewer = judged(depth, FOUR | {("none", "20"): [5, 6, 7]}, **changes)
     assert (fewer.n_arm, fewer.n_than, fewer.runs) == (4, 3, 15)
     parallel = FOUR | {("identity", "56"): [99, 98, 97, 98]}
