@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TINY, write
+from conftest import ROOT, TINY, small_depth, write
 from slurm_node import node, obstacle, slurm_says
 from test_checkpoint import timeless
 from test_preemption import wait_for
@@ -162,14 +162,20 @@ def both_run(jobs: list[Job]) -> list[str] | None:
     return told if [value(each, "JobState") for each in told] == ["RUNNING"] * 2 else None
 
 
-def test_jobs_of_an_array_all_ask_for_what_the_largest_takes(tmp_path, submit, monkeypatch):
+def test_a_suite_by_arrays_and_groups_where_all_of_an_array_ask_for_what_the_largest_takes(
+    tmp_path, submit, monkeypatch
+):
     jobs = suite(tmp_path, epochs=1)
+    write(tmp_path / "my" / "studies" / "depth.yaml", small_depth())
     train_here(tmp_path)
     ask(jobs, tmp_path, monkeypatch, memory=[2500, 3100], minutes=[35, 12])
-    process = submit(*tables(jobs), "--slurm-array-jobs", "train", folder=tmp_path)
+    process = submit("--slurm-array-jobs", "train", folder=tmp_path)
     assert process.wait(DEADLINE) == 0, (tmp_path / "output").read_text()
     told = slurm_says("scontrol", "--oneliner", "show", "job").splitlines()
     tasks = [line for line in told if "ArrayTaskId=" in line]
     assert len(tasks) == 2 and {value(line, "TimeLimit") for line in tasks} == {"00:35:00"}
     assert all(int(value(line, "MinMemoryNode").removesuffix("M")) >= 3100 for line in tasks)
-    assert all((tmp_path / table).is_file() for table in tables(jobs))
+    # Then a job for the tables and figures of the study, and one each for the two reports.
+    others = sorted(value(line, "Comment") for line in told if line not in tasks)
+    assert others == ["rule_report_report_verdicts"] * 2 + ["rule_tables_collect_cost_figures"]
+    assert (tmp_path / "report" / "tiny" / "report.pdf").is_file()
