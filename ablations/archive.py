@@ -213,15 +213,13 @@ class Archive:
     @contextmanager
     def stream(self) -> Iterator[Stream]:
         """Its content from the beginning, the manifest read and checked."""
+        if self.path.exists() and not self.path.is_file():  # a pipe would be waited for
+            raise UserError(f"{self.path}: no file; give an archive that `ablations export` has written")
         try:
             with gzip.open(self.path, "rb") as file:
                 yield Stream(file, self.path.stat().st_size)
         except FileNotFoundError:
             raise UserError(f"{self.path}: no such file") from None
-        except IsADirectoryError:
-            raise UserError(
-                f"{self.path}: a folder; give an archive that `ablations export` has written"
-            ) from None
         except EOFError:
             raise self.refused("it is cut off") from None
         except (Unusable, gzip.BadGzipFile, zlib.error, tarfile.HeaderError) as error:

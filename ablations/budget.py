@@ -88,22 +88,17 @@ def left(arm: Arm, seeds: Iterable[int], header: Header | None, snapshots: bool)
     store = Store(layout.RESULTS)
     runs = [Run(arm, seed, header.fingerprint) for seed in seeds]
     if snapshots:
-        return sum(untrained(store, run, snapshots) for run in runs)
+        return sum(finished(store, run, snapshots) is None for run in runs)
     return sum(not (store.path(run) / SUMS).is_file() for run in runs)
 
 
-def untrained(store: Store, run: Run, snapshots: bool) -> bool:
-    """Whether a run is to be trained; one that is damaged is trained anew."""
-    try:
-        return finished(store, run, snapshots) is None
-    except Damaged:
-        return True
-
-
 def finished(store: Store, run: Run, snapshots: bool) -> dict[str, Any] | None:
-    """What a run measured; None where it is to be trained, or trained again for the snapshots that it lacks."""
-    metrics = store.metrics(run)
-    lacks = metrics and snapshots and store.lacks_snapshots(run, metrics)
+    """What a run measured; None where it is to be trained: it is not there, or damaged, or lacks its snapshots."""
+    try:
+        metrics = store.metrics(run)
+        lacks = metrics and snapshots and store.lacks_snapshots(run, metrics)
+    except Damaged:
+        return None
     return None if lacks else metrics
 
 

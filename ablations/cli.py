@@ -60,11 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
+        remedy = (
+            "once there is space and the right to write, "
+            if error.errno in UNWRITABLE
+            else "once it is mended, "
+        )
         print(
-            f"ablations: {error.filename or 'the results'}: {error.strerror}. Nothing is half-written; once there is "
-            "space and the right to write, the same command goes on where it stopped.",
+            f"ablations: {error.filename or 'the results'}: {error.strerror or error}. Nothing is half-written; {remedy}"
+            "the same command goes on where it stopped.",
             file=sys.stderr,
         )
         return 2

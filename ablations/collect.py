@@ -6,6 +6,7 @@ import base64
 import io
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -124,7 +125,8 @@ def renew_later(plan: Plan, name: str) -> None:
         path = layout.study_table(plan.suite_name, name, table)
         os.utime(path, (1, 1))  # 0 is no date to it
         known = base64.urlsafe_b64encode(path.as_posix().encode()).decode()
-        Path(".snakemake", "metadata", known).unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there; or its name is too long, and Snakemake keeps it elsewhere
+            Path(".snakemake", "metadata", known).unlink()
 
 
 def with_derived(table: pd.DataFrame, history: pd.DataFrame, batch_sizes: Mapping[str, int]) -> pd.DataFrame:

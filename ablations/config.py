@@ -12,7 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, create_model, field_validator, model_validator
 
 from ablations.errors import UserError
 from ablations.networks import FAMILIES
@@ -53,12 +53,30 @@ SamplerSeed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 # ------------------------------------------------------------------------------------------ what is trained
 
 
+def as_place(path: str) -> str:
+    """The path of a file or folder. ValueError where there can be none, or Snakemake would take it for a pattern."""
+    if (
+        not path.strip()
+        or set("{}\0") & set(path)
+        or any(len(part.encode()) > 255 for part in path.split("/"))
+    ):
+        raise ValueError(
+            "should be the path of a file or folder, without braces, of 255 bytes at most in each part"
+        )
+    return path
+
+
+Place = Annotated[str, AfterValidator(as_place)]
+
+
 class Dataset(Strict):
     """Where images come from and how they are split. Everything but the title can change numbers."""
 
     title: Line
     source: Literal["digits", "cifar10", "cifar100", "parquet", "folder"]
-    path: str | None = None  # folder: it, or an archive; parquet: that with train*.parquet and test*.parquet
+    path: Place | None = (
+        None  # folder: it, or an archive; parquet: that with train*.parquet and test*.parquet
+    )
     size: Positive | None = None  # parquet, folder: pixels of a side that images are cropped and resized to
     train: Positive | None = None  # images kept for training; all that validation leaves if not given
     validation: Positive  # images taken from the training part, to select by

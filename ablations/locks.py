@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -18,18 +19,21 @@ from pathlib import Path
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
+PAUSE = 0.1  # seconds between two looks at a lock that another process holds
+
+
 class Busy(Exception):
     """Another process holds the lock."""
 
 
-def take(path: Path, wait: bool = False) -> FileIO:
+def take(path: Path) -> FileIO:
     """The file at `path`, made where it is missing, locked until it is closed. Raises Busy where another process holds
-    it and `wait` is not given, OSError with one of WITHOUT_LOCKS where the file system has no locks."""
+    it, OSError with one of WITHOUT_LOCKS where the file system has no locks."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+")  # for writing: NFS locks no other
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         except FileNotFoundError:
@@ -48,22 +52,26 @@ held: set[Path] = set()
 
 
 @contextmanager
-def alone(path: Path, waiting: str) -> Iterator[None]:
-    """Keep other processes from what the lock file at `path` stands for; says `waiting` where one of them is at it.
-    Within the process it may be entered again."""
+def alone(path: Path, waiting: str, meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Keep other processes from what the lock file at `path` stands for; says `waiting` where one of them is at it, and
+    calls `meanwhile` until it is not, which may raise what ends the wait. Within the process it may be entered again."""
     if path in held:
         yield
         return
-    file = None
-    try:
+    file, told = None, False
+    while file is None:
         try:
             file = take(path)
         except Busy:
-            print(waiting, flush=True)
-            file = take(path, wait=True)
-    except OSError as error:
-        if error.errno not in WITHOUT_LOCKS:
-            raise
+            if not told:
+                print(waiting, flush=True)
+            told = True
+            meanwhile()
+            time.sleep(PAUSE)
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+            break
     held.add(path)
     try:
         yield

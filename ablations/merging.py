@@ -23,6 +23,7 @@ from ablations.schema import shown
 from ablations.store import (
     FILES,
     GENERATIONS,
+    HISTORY,
     LEFT_OUT,
     SNAPSHOT,
     WEIGHTS,
@@ -205,24 +206,37 @@ def wrong_numbers(outcome: Outcome) -> str | None:
         return f"metrics.json: {other[0]} is {'missing' if other[0] not in outcome.metrics else 'no metric of a run'}"
     for name in measured:
         value = outcome.metrics[name]
-        if not isinstance(value, int | float) or not math.isfinite(value):
+        if not is_number(value) or not math.isfinite(value):
             return f"metrics.json: {name} is no number"
+        if value < 0 or (value > 100 and name.endswith("_error")):
+            return f"metrics.json: {name} is {shown(value)}"
     if outcome.metrics["status"] not in ("finished", "diverged"):
         return f"metrics.json: status is {shown(outcome.metrics['status'])}"
     if lacking := [
         name for name in ("device", "device_type", "threads", "at_once") if name not in outcome.environment
     ]:
         return f"environment.json: {lacking[0]} is missing"
+    for name in ("threads", "at_once"):
+        count = outcome.environment[name]
+        if not (is_number(count) and isinstance(count, int) and count > 0):
+            return f"environment.json: {name} is {shown(count)}"
     if outcome.metrics["epochs_trained"] != len(outcome.history) or not outcome.history:
         return (
             f"history.csv has {len(outcome.history)} epochs, metrics.json {outcome.metrics['epochs_trained']}"
         )
     for value in (value for row in outcome.history for value in row.values()):
         float(value)
+    if odd := set(HISTORY) ^ outcome.history[0].keys():
+        return f"history.csv: the column {min(odd)} is missing or not of a run"
     for name, value in outcome.environment.items():
         if not isinstance(value, str | int | float | None) or str(value) != printable(str(value)):
             return f"environment.json: {name} is {shown(value)}"
     return None
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of JSON is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def told(outcomes: Counter[str]) -> str:

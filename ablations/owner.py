@@ -36,9 +36,11 @@ class Owner:
         return f"process {self.process} on {self.host}, since {self.since}: {self.command}"
 
     def lives(self) -> bool:
-        """Whether it may still be at work, by its process number; on another machine nobody can tell."""
+        """Whether another process may still be at work, by its number; on another machine nobody can tell."""
         if self.host != socket.gethostname():
             return True
+        if self.process == os.getpid():
+            return False
         try:
             os.kill(self.process, 0)
         except ProcessLookupError:
@@ -51,7 +53,7 @@ class Owner:
 def occupy(suite: str) -> None:
     """Make this process the owner of a suite until it ends, and clear what a killed one has left of Snakemake's locks.
     UserError where another one lives."""
-    path = layout.owner(suite)
+    path, file = layout.owner(suite), None
     try:
         file = take(path)
     except Busy:
@@ -59,10 +61,10 @@ def occupy(suite: str) -> None:
     except OSError as error:
         if error.errno not in WITHOUT_LOCKS:
             raise
-        file, last = None, read(path)
-        if last is not None and last.process != os.getpid() and last.lives():
-            raise occupied(suite, last, f"; if it is gone, delete {path}") from None
     last = read(path)
+    # Some file systems lock on one machine only: of another one the lock tells nothing.
+    if last and (file is None or last.host != socket.gethostname()) and last.lives():
+        raise occupied(suite, last, f"; if it is gone, delete {path}")
     clear_locks(suite, last)
     since = datetime.now().astimezone().isoformat(" ", "seconds")
     path.write_bytes(json_bytes(asdict(Owner(os.getpid(), socket.gethostname(), since, command()))))
@@ -70,8 +72,10 @@ def occupy(suite: str) -> None:
 
 
 def release(path: Path, process: int, file: object) -> None:
-    """Say that the owner has ended; `file` is its lock, held until here. A forked child is no owner."""
-    if os.getpid() == process:
+    """Say that the owner has ended; `file` is its lock, held until here. A forked child is no owner, nor is a process
+    whose file was deleted and taken by another one."""
+    owner = read(path)
+    if os.getpid() == process and owner and (owner.process, owner.host) == (process, socket.gethostname()):
         path.unlink(missing_ok=True)
 
 
@@ -101,7 +105,7 @@ def clear_locks(suite: str, last: Owner | None) -> None:
         lock
         for lock in sorted(SNAKEMAKES_LOCKS.glob("*.lock"))
         if not any(other is None or other.lives() for other in others)
-        or any(line.startswith(folders) for line in lock.read_text().splitlines())
+        or any(line.startswith(folders) for line in lines_of(lock))
     ]
     for lock in stale:
         lock.unlink(missing_ok=True)
@@ -112,6 +116,14 @@ def clear_locks(suite: str, last: Owner | None) -> None:
             f"The last Snakemake{on} was killed{who}. Its locks are removed; what it had begun goes on.",
             file=sys.stderr,
         )
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file; none where it has gone meanwhile."""
+    try:
+        return path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def command() -> str:

@@ -7,14 +7,18 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ablations import folders
 from ablations.config import Dataset
-from ablations.decoding import Decoded, check_memory, decode_all
+from ablations.decoding import FILE_BYTES, Decoded, check_memory, decode_all
 from ablations.errors import UserError
 from ablations.files import readable, told
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def in_two(decoded: Decoded, labels: np.ndarray, count: int) -> tuple[Images, Im
 # ------------------------------------------------------------------------------------------ Parquet
 
 
-ROWS = 16  # that are read at a time
+ROWS = 16  # that are read at a time, at most
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,19 @@ class Table:
         import pyarrow.parquet as pq
 
         with readable(self.file, "Parquet file"), pq.ParquetFile(self.file) as opened:
-            batches = opened.iter_batches(ROWS, columns=[f"{self.column}.bytes"])
+            batches = opened.iter_batches(rows_at_a_time(opened), columns=[f"{self.column}.bytes"])
             values = (value for b in batches for value in pa.compute.struct_field(b.column(0), "bytes"))
             for row, value in zip(range(len(self.labels)), values, strict=True):
                 yield f"{self.file}: row {row}", value.as_py()
+
+
+def rows_at_a_time(opened: pq.ParquetFile) -> int:
+    """How many rows of a Parquet file to read at a time: a value that stands in its dictionary once is copied for each
+    row that has it, and can be as large as all of its column in a row group."""
+    groups = (opened.metadata.row_group(number) for number in range(opened.num_row_groups))
+    columns = (group.column(number) for group in groups for number in range(group.num_columns))
+    largest = max((column.total_uncompressed_size for column in columns), default=0)
+    return max(1, min(ROWS, FILE_BYTES // max(1, largest)))
 
 
 def parquet(dataset: Dataset) -> Source:

@@ -31,6 +31,11 @@ ENVIRONMENT = (
 WEIGHTS = "weights.safetensors"
 # What a finished run's folder holds beside SHA256SUMS, and snapshots where they are asked for.
 FILES = ("config.json", "environment.json", "history.csv", "metrics.json", WEIGHTS)
+HISTORY = (
+    *("epoch", "step", "learning_rate", "running_loss"),
+    *("train_loss", "train_error", "validation_loss", "validation_error"),
+    *("gradient_norm", "images_per_second", "seconds"),
+)  # what is measured of each epoch
 LEFT_OUT = "left-out.sha256"  # of a run without weights, or without its snapshots
 GENERATIONS = ("checkpoint", "checkpoint.before")  # of a run that is not finished
 
@@ -91,6 +96,8 @@ class Store:
             content = (folder / name).read_bytes()
         except FileNotFoundError:
             raise Damaged(f"{folder / name}: missing") from None
+        except IsADirectoryError:
+            raise Damaged(f"{folder / name}: a folder, no file") from None
         if hashlib.sha256(content).hexdigest() != sums.get(name):
             raise Damaged(f"{folder / name}: its content does not match {SUMS}")
         return content
@@ -103,7 +110,7 @@ class Store:
             return read_sums(path.read_text())
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, IsADirectoryError):
             raise Damaged(f"{path}: damaged") from None
 
     def left_out(self, run: str) -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,22 @@ SOAK = int(os.environ.get("ABLATIONS_SOAK", "1"))
 def examples(number: int) -> settings:
     """So many random examples of a test that takes long with each."""
     return settings(max_examples=number * SOAK, deadline=None)
+
+
+@contextlib.contextmanager
+def no_longer_than(seconds: int) -> Iterator[None]:
+    """An AssertionError where the block hangs."""
+
+    def ring(*_):
+        raise AssertionError(f"hangs: more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def tally(what: str, count: int = 1) -> None:

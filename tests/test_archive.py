@@ -6,12 +6,13 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import subprocess
 import tarfile
 import tracemalloc
 
 import pytest
-from conftest import examples, tally
+from conftest import examples, no_longer_than, tally
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -248,8 +249,6 @@ def test_what_is_no_archive_is_refused(tmp_path, what):
 def test_what_is_not_there_is_told(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         Archive(tmp_path / "a")
-    with pytest.raises(UserError, match="a folder"):
-        Archive(tmp_path)
 
 
 @examples(60)
@@ -259,6 +258,13 @@ def test_cut_off_anywhere_it_is_refused(tmp_path_factory, place):
     path.write_bytes(content[: int(place * len(content))])
     with pytest.raises(UserError, match="damaged, or not an archive"):
         Archive(path)
+
+
+def test_a_folder_or_a_pipe_is_no_archive_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with no_longer_than(60), pytest.raises(UserError, match="no file; give an archive"):
+            Archive(path)
 
 
 def unless_refused(path):

@@ -20,7 +20,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 import yaml  # PyYAML: the second reader
-from conftest import ROOT, examples, snakemake, tally, write
+from conftest import ROOT, examples, no_longer_than, snakemake, tally, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -290,8 +290,9 @@ def is_one_message(error: UserError, folder: Path) -> None:
 def planned(folder: Path, suite: str, library: type[Library] = Own) -> Plan | UserError:
     """The plan, or the one message."""
     try:
-        plan = make_plan(library(folder), suite)
-        assert plan.jobs is not None  # what Snakemake asks for
+        with no_longer_than(60):
+            plan = make_plan(library(folder), suite)
+            assert plan.jobs is not None  # what Snakemake asks for
     except UserError as error:
         is_one_message(error, folder)
         return error
@@ -1156,6 +1157,7 @@ def test_the_workflow_answers_wrong_options_in_a_message(tmp_path):
         ("show nothing", "unknown study `nothing`; known: "),
         ("report --format x", "argument --format: invalid choice: 'x'"),
         ("report --only --author `x`{=html}", "report: author.0: found '`x`{=html}'; `{=` begins"),
+        ("import " + "x" * 300, "x" * 300 + ": File name too long. Nothing is half-written"),
         ("compare a b", "a: neither a suite nor a folder"),
     ],
 )  # fmt: skip
@@ -1168,6 +1170,21 @@ def test_wrong_commands_end_in_a_message_and_status_2(workspace, monkeypatch, ca
     said = capsys.readouterr().err
     assert status == 2 and told in said, said
     assert said.strip().count("\n") == 0 or said.startswith("usage: "), said
+
+
+@pytest.mark.parametrize("path", ["", " ", "pi{x}cs", "x" * 256, f"a/{'ü' * 128}/b"])
+def test_a_path_that_there_cannot_be(tmp_path, path):
+    told = refused(
+        tmp_path, "datasets", lines_of({"title": "t", "source": "folder", "path": path, "validation": 4})
+    )
+    assert "path: found" in told and "should be the path of a file or folder, without braces" in told
+
+
+def test_results_that_are_a_link_to_nowhere_are_one_message(workspace, capsys):
+    Path("results").symlink_to("nowhere")
+    assert main(["prepare", "--suite", "smoke"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("ablations: results: File exists") and told.count("\n") == 1
 
 
 def test_data_are_prepared_beside_a_data_set_that_cannot_be_read(workspace, capsys):

@@ -99,9 +99,6 @@ def test_killed_at_random_moments_the_suite_ends_with_the_same_numbers(tmp_path)
             assert process.returncode == 0, (killed / "log").read_text()[-5000:]
             for folder in ("results", "report"):
                 shutil.rmtree(killed / folder)
-    tally("kills survived", kills)
-    tally("- of them with checkpoints left", checkpoints)
-
     output = snakemake(*suite, folder=killed)
     assert "Traceback" not in output
     assert "Traceback" not in (killed / "log").read_text()
@@ -110,3 +107,6 @@ def test_killed_at_random_moments_the_suite_ends_with_the_same_numbers(tmp_path)
     assert weights(killed) == weights(undisturbed)
     assert (killed / "report" / SUITE / "report.pdf").read_bytes().startswith(b"%PDF-")
     assert "Nothing to be done" in snakemake(*suite, folder=killed)
+    assert checkpoints or KILLS < 20  # few may come where no run is under way
+    tally("kills survived", kills)
+    tally("- of them with checkpoints left", checkpoints)

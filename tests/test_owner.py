@@ -87,6 +87,16 @@ def test_locks_on_shared_data_are_removed_once_nobody_is_at_work(other, capsys):
     assert not shared.exists() and "The last Snakemake was killed." in capsys.readouterr().err
 
 
+def test_an_owner_whose_file_was_deleted_leaves_that_of_the_next(other):
+    first = other("digits")
+    layout.owner("digits").unlink()
+    second = other("digits")
+    first.communicate("")
+    assert owner.read(layout.owner("digits")).process == second.pid
+    with pytest.raises(UserError, match=f"process {second.pid}"):
+        occupy("digits")
+
+
 def test_an_owner_that_ends_leaves_nothing(other):
     process = other("digits")
     process.communicate("")
@@ -98,6 +108,7 @@ def test_without_locks_the_process_number_tells(workspace, monkeypatch):
     def none(file, operation):
         raise OSError(errno.ENOLCK, "No locks available")
 
+    flock = fcntl.flock
     monkeypatch.setattr(fcntl, "flock", none)
     monkeypatch.setattr(owner.atexit, "register", lambda *_: None)
     path = layout.owner("digits")
@@ -119,6 +130,11 @@ def test_without_locks_the_process_number_tells(workspace, monkeypatch):
         else:
             with pytest.raises(UserError, match=r"if it is gone, delete results/digits/owner\.json"):
                 occupy("digits")
+    monkeypatch.setattr(fcntl, "flock", flock)
+    # Locks that hold on one machine only: of another machine a free one tells nothing.
+    with pytest.raises(UserError, match=r"another-machine, since noon: snakemake.* if it is gone, delete"):
+        occupy("digits")
+    monkeypatch.setattr(fcntl, "flock", none)
     with alone(workspace / "lock", "waiting"):  # nothing is locked, and nothing fails
         pass
 
@@ -138,7 +154,7 @@ def test_a_lock_that_its_last_holder_removed_is_none(tmp_path):
     first = take(path)
     path.unlink()
     first.close()
-    assert take(path, wait=True) and path.exists()
+    assert take(path) and path.exists()
 
 
 def test_one_process_at_a_time_and_again_within_it(tmp_path, capfd):
@@ -162,6 +178,20 @@ def test_one_process_at_a_time_and_again_within_it(tmp_path, capfd):
     assert os.waitpid(child, 0)[1] == 0
     assert order.read_text().split() == ["parent", "child"]
     assert capfd.readouterr().out == "someone is at it\n" and not path.exists() and not locks.held
+
+
+def test_what_ends_a_wait_ends_it(tmp_path, capsys):
+    class Enough(Exception):
+        pass
+
+    def enough():
+        raise Enough
+
+    holder = take(tmp_path / "lock")
+    with pytest.raises(Enough), alone(tmp_path / "lock", "waiting", enough):
+        raise AssertionError("it is taken")
+    assert capsys.readouterr().out == "waiting\n" and not locks.held
+    holder.close()
 
 
 # ------------------------------------------------------------------------------------------ by Snakemake

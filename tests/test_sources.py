@@ -7,8 +7,6 @@ import json
 import os
 import pickle
 import random
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +15,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import CIFAR10_JPEG, encoded, examples, tally
+from conftest import CIFAR10_JPEG, encoded, examples, no_longer_than, tally
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_decoding import png
@@ -25,8 +23,9 @@ from test_folders import ARCHIVES, put
 
 from ablations.config import Dataset
 from ablations.data import SPLITS, Prepared, prepare, read, read_header
+from ablations.decoding import FILE_BYTES
 from ablations.errors import UserError
-from ablations.sources import Images
+from ablations.sources import ROWS, Images, rows_at_a_time
 
 
 def pictures(n, seed, size=(6, 5, 3)):
@@ -141,6 +140,15 @@ def test_a_decompression_bomb_is_refused_by_name(tmp_path, kind):
 
 
 # ------------------------------------------------------------------------------------------ Parquet
+
+
+def test_a_large_value_in_the_dictionary_of_a_parquet_file_is_not_copied_for_many_rows(tmp_path):
+    small, large = png(8, 8), png(8, 8) + bytes(20_000_000)
+    taken = []
+    for name, images in (("small", [small] * 24), ("large", [small] * 12 + [large] * 12)):
+        parquet(tmp_path, name, images, [0, 1] * 12)
+        taken.append(rows_at_a_time(pq.ParquetFile(tmp_path / f"{name}.parquet")))
+    assert taken == [ROWS, FILE_BYTES // 20_000_000]
 
 
 def parquet(folder, name, images, labels, names=None, column="img", form="PNG"):
@@ -423,22 +431,6 @@ def mutated(content: bytes, changes) -> bytes:
         elif kind == "insert":
             content[at:at] = more[0]
     return bytes(content)
-
-
-@contextlib.contextmanager
-def no_longer_than(seconds: int) -> Iterator[None]:
-    """An AssertionError where the block hangs."""
-
-    def ring(*_):
-        raise AssertionError(f"hangs: more than {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def survives(dataset: Dataset, folder: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -18,11 +19,11 @@ from hypothesis import strategies as st
 import ablations.training.engine as engine
 import ablations.training.evaluation as evaluation
 from ablations.config import Dataset, Recipe
-from ablations.data import Header, Images, prepare
+from ablations.data import SPLITS, Header, Images, prepare
 from ablations.errors import UserError
 from ablations.networks import ResNet
 from ablations.plan import Arm, Run
-from ablations.store import Store
+from ablations.store import HISTORY, Store
 from ablations.training.augmentation import augment
 from ablations.training.device import use
 from ablations.training.evaluation import Splits
@@ -192,6 +193,23 @@ def test_training_learns_digits(digits):
     assert result.metrics["status"] == "finished"
     assert result.metrics["train_error"] < 10
     assert len(result.history) == 25 and result.history[-1]["step"] == 75
+    assert all(tuple(row) == HISTORY for row in result.history)
+
+
+def test_a_channel_that_is_the_same_in_all_images_does_no_harm(digits):
+    def with_another(part):
+        return Images(np.concatenate([part.images, np.full_like(part.images, 128)], axis=1), part.labels)
+
+    parts = {name: with_another(getattr(digits, name)) for name in SPLITS}
+    even = replace(digits, mean=(*digits.mean, 128 / 255), std=(*digits.std, 0.0), **parts)
+    assert trained(even).metrics["status"] == "finished"
+
+
+def test_runs_are_trained_in_one_order_whatever_is_asked_for(digits, tmp_path, capsys):
+    """Else two processes that each hold the run that the other one waits for wait for ever."""
+    train_arm(make_run(digits, epochs=1).arm, [2, 0, 1], Splits.of(digits, CPU), Store(tmp_path))
+    told = re.findall(r"seed (\d): finished", capsys.readouterr().out)
+    assert told == ["0", "1", "2"]
 
 
 TWICE = """

@@ -44,8 +44,7 @@ class Checkpoints:
             newest.replace(before)
         write_bytes(newest, hashlib.sha256(content).digest() + content)
         self.last = time.monotonic()
-        if Signals.received is not None:
-            raise Interrupted(Signals.received)
+        Signals.heed()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The newest state that is whole; None where there is none. Damaged files are set aside."""
@@ -81,6 +80,12 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
+
+    @staticmethod
+    def heed() -> None:
+        """Raise Interrupted where a signal has come."""
+        if Signals.received is not None:
+            raise Interrupted(Signals.received)
 
     @staticmethod
     def note(number: int, frame: FrameType | None) -> None:

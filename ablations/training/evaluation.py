@@ -28,8 +28,9 @@ class Split:
     @classmethod
     def of(cls, images: Images, data: Prepared, device: torch.device, resident: bool = True) -> Split:
         """A part of the data for a device, its images there or not."""
+        std = [value or 1.0 for value in data.std]  # a channel without any spread is left without one
         mean, std = (
-            torch.tensor(values, device=device).mul(255).view(1, -1, 1, 1) for values in (data.mean, data.std)
+            torch.tensor(values, device=device).mul(255).view(1, -1, 1, 1) for values in (data.mean, std)
         )
         raw, labels = (torch.from_numpy(array) for array in (images.images, images.labels))
         return cls(raw.to(device) if resident else raw, labels.to(device), (mean, std), resident)

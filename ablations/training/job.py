@@ -10,7 +10,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from ablations.errors import Interrupted, OutOfMemory
+from ablations.errors import OutOfMemory
 from ablations.files import set_aside
 from ablations.locks import alone
 from ablations.plan import Arm, Run
@@ -39,15 +39,15 @@ def train_arm(
     raise what ends a run. Raises Interrupted where a signal ends it,
     OutOfMemory where memory does not suffice; the others go on."""
     where = {**environment(splits.device), "at_once": at_once}
-    runs = (Run(arm, seed, splits.data.fingerprint) for seed in seeds)
+    # In one order in all processes: two that hold locks of runs and wait for others would wait for ever.
+    runs = (Run(arm, seed, splits.data.fingerprint) for seed in sorted(seeds))
     courses = (
         train_seed(run, splits, store, where, snapshots, watch) for run in runs if Signals.received is None
     )
     reset_peak(splits.device)
     with Signals(), denormals_as_zero():
         side_by_side(courses, splits.device, at_once)
-        if Signals.received is not None:  # it came after the last step
-            raise Interrupted(Signals.received)
+        Signals.heed()  # it may have come after the last step
 
 
 def train_seed(
@@ -65,7 +65,8 @@ def train_seed(
     with suppress(Damaged):
         done, _ = look_up(run, store, snapshots)
     if not done:
-        with alone(store.lock(run.id), f"{name}: another process is training it; waiting for its result"):
+        waiting = f"{name}: another process is training it; waiting for its result"
+        with alone(store.lock(run.id), waiting, Signals.heed):
             try:
                 done, metrics = look_up(run, store, snapshots)
             except Damaged as error:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from ablations.store import Store
 
 ROOT = Path(__file__).parent.parent.parent
 SEEDS = 5  # of an arm, which are a job together
+VERBS = ("cost", "collect", "verdicts", "figures", "report")
+SHOWN = ("dry run (s)", "the same, a run a job (s)", *(f"{verb} (s)" for verb in VERBS), "memory (MB)")
 MEANT = {"dry run (s)": 12, "collect (s)": 20, "memory (MB)": 1000}  # at most, at 10,000 runs
 
 SUITE = """
@@ -125,39 +128,49 @@ def dry_run() -> tuple[float, float]:
     return timed("snakemake", "--snakefile", snakefile, "-n", "--quiet", "--config", "suite=many", "extra=my")
 
 
-def main(sizes: list[int], epochs: int) -> list[str]:
-    """Print a table, a row a number of runs. What of the largest is more than is meant to be, in words."""
+def measured(size: int, epochs: int) -> dict[str, float]:
+    """What so many runs cost, by what it is; printed as a row of a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        define(size, epochs, "seeds_per_job: 1")
+        found = {"the same, a run a job (s)": dry_run()[0]}
+        define(size, epochs)
+        found["dry run (s)"], memory = dry_run()
+        stand_in(make_plan(Library("my"), "many"), epochs)
+        for verb in VERBS:
+            arguments = ["report", "many", "--only"] if verb == "report" else [verb, "many"]
+            found[f"{verb} (s)"], peak = timed("ablations", *arguments, "--suite", "many", "--extra", "my")
+            memory = max(memory, peak)
+        os.chdir(ROOT)
+    found["memory (MB)"] = memory
+    print(f"| {size:,} | {epochs:,} | {' | '.join(f'{found[each]:,.1f}' for each in SHOWN)} |", flush=True)
+    return found
+
+
+def head() -> None:
+    """Print the head of the table."""
     os.environ["PYTHONPATH"] = str(ROOT)
-    verbs = ("cost", "collect", "verdicts", "figures", "report")
-    print(
-        f"| runs | dry run (s) | the same, a run a job (s) | {' (s) | '.join(verbs)} (s) | most memory (MB) |"
-    )
-    print(f"|{'---:|' * (len(verbs) + 4)}")
-    for size in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            os.chdir(folder)
-            define(size, epochs, "seeds_per_job: 1")
-            single, _ = dry_run()
-            define(size, epochs)
-            together, memory = dry_run()
-            stand_in(make_plan(Library("my"), "many"), epochs)
-            seconds = {}
-            for verb in verbs:
-                arguments = ["report", "many", "--only"] if verb == "report" else [verb, "many"]
-                took, peak = timed("ablations", *arguments, "--suite", "many", "--extra", "my")
-                seconds[verb] = took
-                memory = max(memory, peak)
-            print(
-                f"| {size:,} | {together:.1f} | {single:.1f} | "
-                f"{' | '.join(f'{took:.1f}' for took in seconds.values())} | {memory:,.0f} |",
-                flush=True,
-            )
-            os.chdir(ROOT)
-    found = {"dry run (s)": together, "collect (s)": seconds["collect"], "memory (MB)": memory}
+    print(f"| runs | epochs | {' | '.join(SHOWN)} |")
+    print(f"|{'---:|' * (len(SHOWN) + 2)}", flush=True)
+
+
+def beyond(found: Mapping[str, float]) -> list[str]:
+    """What of the cost of 10,000 runs is more than is meant to be, in words."""
     return [
         f"{what}: {found[what]:.0f}, meant to be below {most}"
         for what, most in MEANT.items()
         if found[what] >= most
+    ]
+
+
+def growing(
+    few: Mapping[str, float], many: Mapping[str, float], times: float, whats: Iterable[str]
+) -> list[str]:
+    """What of the cost grows by more than so many times, in words."""
+    return [
+        f"{what}: {few[what]:.1f} grows to {many[what]:.1f}, meant to be {times:g} times as much at most"
+        for what in whats
+        if many[what] > times * few[what]
     ]
 
 
@@ -168,4 +181,6 @@ if __name__ == "__main__":
     parser.add_argument("runs", nargs="*", type=int, default=[100, 1000], help="numbers of runs")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of each (default: 10)")
     options = parser.parse_args()
-    print("\n".join(main(options.runs, options.epochs)))
+    head()
+    for size in options.runs:
+        measured(size, options.epochs)
