@@ -1,4 +1,5 @@
-"""Weighted sums of arms' means, with Welch's intervals and tests; what they could have found. scipy does the mathematics."""
+"""Weighted sums of arms' means, with Welch's intervals and tests; what they could have found. The distributions are those
+of scipy.special: scipy.stats takes a second to import, in every job of the workflow."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 ALPHA = 0.05
 POWER = 0.8
@@ -38,7 +39,7 @@ class Contrast:
     @property
     def interval(self) -> tuple[np.ndarray | float, np.ndarray | float]:
         """The 95 % interval of the effect."""
-        half = stats.t.ppf(1 - ALPHA / 2, self.freedom) * self.error
+        half = special.stdtrit(self.freedom, 1 - ALPHA / 2) * self.error
         return self.effect - half, self.effect + half
 
     @property
@@ -49,11 +50,11 @@ class Contrast:
 
     def p_above(self, bound: float) -> np.ndarray | float:
         """p, two-sided, against the hypothesis that the true effect is `bound` or less."""
-        return np.minimum(1.0, 2 * stats.t.sf((self.effect - bound) / self.error, self.freedom))
+        return np.minimum(1.0, 2 * special.stdtr(self.freedom, (bound - self.effect) / self.error))
 
     def p_below(self, bound: float) -> np.ndarray | float:
         """p, two-sided, against the hypothesis that the true effect is `bound` or more."""
-        return np.minimum(1.0, 2 * stats.t.cdf((self.effect - bound) / self.error, self.freedom))
+        return np.minimum(1.0, 2 * special.stdtr(self.freedom, (self.effect - bound) / self.error))
 
 
 def contrast(samples: Sequence[np.ndarray], weights: Sequence[float], resolution: float) -> Contrast:
@@ -76,15 +77,18 @@ def mean_interval(values: np.ndarray, resolution: float = 0.0) -> tuple[float, f
     if len(values) < 2:
         return mean, math.nan, math.nan
     error = math.sqrt(floored_variance(values, resolution) / len(values))
-    half = stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * error
+    half = special.stdtrit(len(values) - 1, 1 - ALPHA / 2) * error
     return mean, mean - half, mean + half
 
 
 def binomial_interval(error: float, images: int) -> tuple[float, float]:
     """Wilson's 95 % interval (1927) of an error measured on so many images, all in percent: how it could have come
     out on others drawn alike."""
-    interval = stats.binomtest(round(error / 100 * images), images).proportion_ci(1 - ALPHA, method="wilson")
-    return 100 * interval.low, 100 * interval.high
+    share, z = round(error / 100 * images) / images, special.ndtri(1 - ALPHA / 2)
+    centre = share + z**2 / (2 * images)
+    half = z * math.sqrt((share * (1 - share) + z**2 / (4 * images)) / images)
+    low, high = (float(bound / (1 + z**2 / images)) for bound in (centre - half, centre + half))
+    return 100 * max(0.0, low), 100 * min(1.0, high)
 
 
 def linear_weights(levels: int) -> np.ndarray:
@@ -99,7 +103,7 @@ def linear_weights(levels: int) -> np.ndarray:
 def detectable(c: Contrast, level: float) -> float:
     """The smallest true effect told apart from 0 with probability 0.8 by a two-sided test at `level`, with caution, at
     the spread seen: the noncentrality of t that gives this power (Johnson and Welch 1940), in standard errors."""
-    limit = stats.t.isf(level / c.caution / 2, c.freedom)
+    limit = -special.stdtrit(c.freedom, level / c.caution / 2)
     return float(special.nctdtrinc(c.freedom, 1 - POWER, limit) * c.error)
 
 
@@ -108,7 +112,7 @@ def seeds_needed(c: Contrast, distance: float, level: float) -> float:
     0.8 at `level`, with caution, at the spread seen; NaN where 1,000 do not do."""
     seeds = np.arange(2, MOST_SEEDS + 1)
     planned = replace(c, seeds=seeds[:, None])
-    limit = stats.t.isf(level / planned.caution / 2, planned.freedom)
-    power = stats.nct.sf(limit, planned.freedom, distance / planned.error)
+    limit = -special.stdtrit(planned.freedom, level / planned.caution / 2)
+    power = 1 - special.nctdtr(planned.freedom, distance / planned.error, limit)
     enough = seeds[power >= POWER]
     return float(enough[0]) if len(enough) else math.nan

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from ablations.config import Claim, Levels, listed, listing, named, with_minus, words
 from ablations.contrasts import ALPHA, MOST_SEEDS
@@ -123,7 +123,7 @@ def together(row: Mapping[str, Any]) -> str:
     if math.isnan(r):
         return ""
     told = f", correlation over seeds {with_minus(f'{r:.2f}')}"
-    clear = stats.t.sf(-r * math.sqrt((seeds - 2) / max(1 - r**2, 1e-12)), seeds - 2) < ALPHA
+    clear = special.stdtr(seeds - 2, r * math.sqrt((seeds - 2) / max(1 - r**2, 1e-12))) < ALPHA
     return f"{told}, clearly negative: the interval is too narrow" if clear else told
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
-from scipy.optimize import isotonic_regression
 
 from ablations.config import METRICS, label, words
 from ablations.contrasts import mean_interval
@@ -201,6 +200,8 @@ def name_lines(
 
 def spread_out(heights: np.ndarray, room: float) -> np.ndarray:
     """Heights moved as little as possible (least squares) to stand a line of text apart, from 0 to `room`."""
+    from scipy.optimize import isotonic_regression  # a quarter of a second, which only figures take
+
     order = np.argsort(heights, kind="stable")
     steps = LINE * np.arange(len(heights))
     apart = isotonic_regression(heights[order] - steps).x + steps

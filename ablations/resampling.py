@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 FEWEST = 6  # seeds of each arm: of fewer, even the exact test of one arm, by its signs, cannot reach 0.05
 RESAMPLES = 4999  # drawn, always the same ones, where there are more permutations; and for every bootstrap
@@ -34,6 +33,8 @@ class Permuted:
     def p(self, bound: float, alternative: str) -> float:
         """Exact where there are no more than 4,999 permutations. The arms are moved so that their effect shrinks by
         `bound`."""
+        from scipy import stats  # a second, which only claims on six runs an arm and more take
+
         shifts = bound * self.weights / (self.weights**2).sum()
         test = stats.permutation_test(
             [sample - shift for sample, shift in zip(self.samples, shifts, strict=True)],
@@ -50,6 +51,8 @@ class Permuted:
 def bca_interval(samples: Sequence[np.ndarray], weights: Sequence[float]) -> tuple[float, float]:
     """The 95 % bootstrap interval of a weighted sum of the samples' means, corrected for bias and skewness (Efron
     1987); NaN where no sample has a spread."""
+    from scipy import stats
+
     if all(np.ptp(sample) == 0 for sample in samples):
         return np.nan, np.nan
 

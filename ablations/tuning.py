@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ablations import layout
 from ablations.collect import read_runs, read_table
@@ -293,6 +292,8 @@ def ranking(arms: Iterable[Mapping[str, Any]]) -> str:
     names = [" ".join(arm["levels"]) for arm in trained]
     if len(names) < 2:
         return ""
+    from scipy import stats
+
     tau = stats.kendalltau(own, tuned).statistic
     best = names[own.idxmin()], names[tuned.idxmin()]
     told = (

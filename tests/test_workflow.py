@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,12 +118,20 @@ def test_snakemakes_own_report(smoke):
     )
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A suite of two networks that has come to its end."""
+    folder = tmp_path_factory.mktemp("tiny")
+    write(folder / "my" / "suites" / "tiny.yaml", TINY.format(seeds=1))
+    write(folder / "my" / "studies" / "depth.yaml", small_depth())
+    snakemake(*OWN, folder=folder)
+    return folder
+
+
 @pytest.fixture
-def tiny(tmp_path):
-    write(tmp_path / "my" / "suites" / "tiny.yaml", TINY.format(seeds=1))
-    write(tmp_path / "my" / "studies" / "depth.yaml", small_depth())
-    snakemake(*OWN, folder=tmp_path)
-    return tmp_path
+def tiny(finished, tmp_path):
+    """The same, for a test of its own."""
+    return shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
 
 
 OWN = ("--config", "suite=tiny", "extra=my")
