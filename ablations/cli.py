@@ -38,7 +38,17 @@ The whole way, in parallel and only what is missing:
 
 
 # No space, a quota reached, a file system that is read-only, no right to write.
-UNWRITABLE = (errno.ENOSPC, errno.ENOTDIR, errno.EDQUOT, errno.EROFS, errno.EACCES)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+# A name that is too long, or that of what is no file, or no folder; a file system that fails.
+UNUSABLE = (
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.EIO,
+    errno.ESTALE,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,11 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        remedy = (
-            "once there is space and the right to write, "
-            if error.errno in UNWRITABLE
-            else "once it is mended, "
-        )
+        if error.errno not in UNWRITABLE + UNUSABLE:
+            raise
+        full = error.errno in UNWRITABLE
+        remedy = "once there is space and the right to write, " if full else "once it is mended, "
         print(
             f"ablations: {error.filename or 'the results'}: {error.strerror or error}. Nothing is half-written; {remedy}"
             "the same command goes on where it stopped.",

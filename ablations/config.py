@@ -74,9 +74,8 @@ class Dataset(Strict):
 
     title: Line
     source: Literal["digits", "cifar10", "cifar100", "parquet", "folder"]
-    path: Place | None = (
-        None  # folder: it, or an archive; parquet: that with train*.parquet and test*.parquet
-    )
+    # folder: it, or an archive; parquet: that with train*.parquet and test*.parquet
+    path: Place | None = None
     size: Positive | None = None  # parquet, folder: pixels of a side that images are cropped and resized to
     train: Positive | None = None  # images kept for training; all that validation leaves if not given
     validation: Positive  # images taken from the training part, to select by

@@ -17,8 +17,6 @@ from pathlib import Path
 
 # What flock(2) answers where a file system has no locks.
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-
-
 PAUSE = 0.1  # seconds between two looks at a lock that another process holds
 
 

@@ -62,20 +62,24 @@ def occupy(suite: str) -> None:
         if error.errno not in WITHOUT_LOCKS:
             raise
     last = read(path)
-    # Some file systems lock on one machine only: of another one the lock tells nothing.
-    if last and (file is None or last.host != socket.gethostname()) and last.lives():
+    if last and file is None and last.lives():
         raise occupied(suite, last, f"; if it is gone, delete {path}")
+    if last and last.host != socket.gethostname():
+        raise UserError(
+            f"suite {suite} was last worked on by {last}, and that did not say that it has ended. Whether it has cannot "
+            f"be seen from this machine: some file systems lock on one only. If it has, delete {path}"
+        )
     clear_locks(suite, last)
     since = datetime.now().astimezone().isoformat(" ", "seconds")
-    path.write_bytes(json_bytes(asdict(Owner(os.getpid(), socket.gethostname(), since, command()))))
-    atexit.register(release, path, os.getpid(), file)
+    owner = Owner(os.getpid(), socket.gethostname(), since, command())
+    path.write_bytes(json_bytes(asdict(owner)))
+    atexit.register(release, path, owner, file)
 
 
-def release(path: Path, process: int, file: object) -> None:
+def release(path: Path, owner: Owner, file: object) -> None:
     """Say that the owner has ended; `file` is its lock, held until here. A forked child is no owner, nor is a process
     whose file was deleted and taken by another one."""
-    owner = read(path)
-    if os.getpid() == process and owner and (owner.process, owner.host) == (process, socket.gethostname()):
+    if os.getpid() == owner.process and read(path) == owner:
         path.unlink(missing_ok=True)
 
 
@@ -99,13 +103,12 @@ def clear_locks(suite: str, last: Owner | None) -> None:
     """Remove Snakemake's locks that no process owns any more: those on files of this suite, and where nobody is at work
     on another suite here, all of them, since suites share their data."""
     own = layout.owner(suite)
-    others = [read(path) for path in own.parents[1].glob(f"*/{own.name}") if path != own]
+    others = any(at_work(path) for path in own.parents[1].glob(f"*/{own.name}") if path != own)
     folders = tuple(f"{folder / suite}/" for folder in (layout.RESULTS, layout.REPORT))
     stale = [
         lock
         for lock in sorted(SNAKEMAKES_LOCKS.glob("*.lock"))
-        if not any(other is None or other.lives() for other in others)
-        or any(line.startswith(folders) for line in lines_of(lock))
+        if not others or any(line.startswith(folders) for line in lines_of(lock))
     ]
     for lock in stale:
         lock.unlink(missing_ok=True)
@@ -116,6 +119,18 @@ def clear_locks(suite: str, last: Owner | None) -> None:
             f"The last Snakemake{on} was killed{who}. Its locks are removed; what it had begun goes on.",
             file=sys.stderr,
         )
+
+
+def at_work(path: Path) -> bool:
+    """Whether the owner that the file of another suite tells of may live; the kernel decides where it can."""
+    owner = read(path)
+    if owner is not None and (owner.host != socket.gethostname() or not owner.lives()):
+        return owner.lives()
+    try:
+        take(path).close()
+    except (Busy, OSError):
+        return True
+    return False
 
 
 def lines_of(path: Path) -> list[str]:

@@ -68,8 +68,8 @@ class Verdict:
 
     `p_for` and `p_against` are two-sided, of the tests that would support and refute the claim; `p` is the one of
     them that decided, of an inconclusive claim the one that its effect points to, `against` the hypothesis that it
-    is against, `method` its test, and `p_adjusted` the same adjusted over the claims of the suite. From 6 runs of each
-    arm on, `p_permuted` is that of the permutation test against the same hypothesis, and [bca_low, bca_high] the
+    is against, `method` its test, and `p_adjusted` the same, doubled where an arm has fewer than 5 runs, and adjusted
+    over the claims of the suite. From 6 runs of each arm on, `p_permuted` is that of the permutation test against the same hypothesis, and [bca_low, bca_high] the
     bootstrap interval of the effect; both decide nothing.
 
     `verdict` is supported, refuted, inconclusive, or not tested, for the `reason` given; an inconclusive one has a
@@ -79,8 +79,8 @@ class Verdict:
     interval. `correlation` is that of the two arms over their seeds.
 
     Of an inconclusive claim, `detectable` is the distance of a true effect from the bound of its test, 0 or the
-    margin, that is found with probability 0.8 at the strictest level, 0.05 over the number of claims adjusted for,
-    and `seeds_needed` the seeds an arm that would settle the claim with that probability if the effect is as large as
+    margin, that is found with probability 0.8 at the strictest level, 0.05 over the number of claims adjusted for
+    (half of it below 5 runs an arm), and `seeds_needed` the seeds an arm that would settle the claim with that probability if the effect is as large as
     seen; NaN where that takes more than 1,000. A claim on numbers that seeds do not change is settled by comparing
     them: its `method` is exact, its interval the effect, p 0 and in no adjustment."""
 
@@ -457,7 +457,12 @@ def p_not_there(claim: Claim, turned: Sequence[Contrast | Permuted]) -> np.ndarr
 
 def cautious(p: np.ndarray, turned: Sequence[Contrast]) -> np.ndarray:
     """p of both tests of a claim, along the last axis, as they are adjusted: see `Contrast.caution`."""
-    return np.minimum(1.0, np.max([c.caution for c in turned], axis=0)[..., None] * np.asarray(p))
+    return np.minimum(1.0, caution(turned)[..., None] * np.asarray(p))
+
+
+def caution(turned: Sequence[Contrast]) -> np.ndarray:
+    """What p values of a claim are multiplied by: see `Contrast.caution`."""
+    return np.max([c.caution for c in turned], axis=0)
 
 
 def sides(
@@ -546,7 +551,7 @@ def decide(c: Comparison, with_all: np.ndarray, without: np.ndarray, level: floa
         level /= len(waiting)  # as `p_not_there` asks
     return replace(
         decided,
-        detectable=detectable(least_clear, level),
+        detectable=detectable(least_clear, level / caution(waiting)),
         seeds_needed=seeds_needed(least_clear, distance, level),
     )
 

@@ -36,8 +36,8 @@ def train_arm(
 ) -> None:
     """Train the runs of an arm that are missing or damaged, or lack the snapshots asked for, up to `at_once` at a time,
     each from its checkpoint where there is one, and tell of each; `watch` sees each row of their histories, and may
-    raise what ends a run. Raises Interrupted where a signal ends it,
-    OutOfMemory where memory does not suffice; the others go on."""
+    raise what ends a run. Raises Interrupted where a signal ends it, OutOfMemory where memory does not suffice; the
+    others go on."""
     where = {**environment(splits.device), "at_once": at_once}
     # In one order in all processes: two that hold locks of runs and wait for others would wait for ever.
     runs = (Run(arm, seed, splits.data.fingerprint) for seed in sorted(seeds))
