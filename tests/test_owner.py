@@ -133,7 +133,9 @@ def test_without_locks_the_process_number_tells(workspace, monkeypatch):
                 occupy("digits")
     monkeypatch.setattr(fcntl, "flock", flock)
     # Locks that hold on one machine only: of another machine a free one tells nothing.
-    with pytest.raises(UserError, match=r"last worked on by .* on another-machine, .* If it has, delete results"):
+    with pytest.raises(
+        UserError, match=r"last worked on by .* on another-machine, .* If it has, delete results"
+    ):
         occupy("digits")
     monkeypatch.setattr(fcntl, "flock", none)
     with alone(workspace / "lock", "waiting"):  # nothing is locked, and nothing fails
