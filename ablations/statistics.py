@@ -69,8 +69,8 @@ class Verdict:
     `p_for` and `p_against` are two-sided, of the tests that would support and refute the claim; `p` is the one of
     them that decided, of an inconclusive claim the one that its effect points to, `against` the hypothesis that it
     is against, `method` its test, and `p_adjusted` the same, doubled where an arm has fewer than 5 runs, and adjusted
-    over the claims of the suite. From 6 runs of each arm on, `p_permuted` is that of the permutation test against the same hypothesis, and [bca_low, bca_high] the
-    bootstrap interval of the effect; both decide nothing.
+    over the claims of the suite. From 6 runs of each arm on, `p_permuted` is that of the permutation test against the
+    same hypothesis, and [bca_low, bca_high] the bootstrap interval of the effect; both decide nothing.
 
     `verdict` is supported, refuted, inconclusive, or not tested, for the `reason` given; an inconclusive one has a
     reason where diverged runs make it so. `n_arm` and `n_than` are the runs of its two sides, of a crossover at the
@@ -80,9 +80,10 @@ class Verdict:
 
     Of an inconclusive claim, `detectable` is the distance of a true effect from the bound of its test, 0 or the
     margin, that is found with probability 0.8 at the strictest level, 0.05 over the number of claims adjusted for
-    (half of it below 5 runs an arm), and `seeds_needed` the seeds an arm that would settle the claim with that probability if the effect is as large as
-    seen; NaN where that takes more than 1,000. A claim on numbers that seeds do not change is settled by comparing
-    them: its `method` is exact, its interval the effect, p 0 and in no adjustment."""
+    (half of it below 5 runs an arm), and `seeds_needed` the seeds an arm that would settle the claim with that
+    probability if the effect is as large as seen; NaN where that takes more than 1,000. A claim on numbers that seeds
+    do not change is settled by comparing them: its `method` is exact, its interval the effect, p 0 and in no
+    adjustment."""
 
     study: str
     claim: str

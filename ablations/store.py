@@ -31,11 +31,12 @@ ENVIRONMENT = (
 WEIGHTS = "weights.safetensors"
 # What a finished run's folder holds beside SHA256SUMS, and snapshots where they are asked for.
 FILES = ("config.json", "environment.json", "history.csv", "metrics.json", WEIGHTS)
+# What is measured of each epoch.
 HISTORY = (
     *("epoch", "step", "learning_rate", "running_loss"),
     *("train_loss", "train_error", "validation_loss", "validation_error"),
     *("gradient_norm", "images_per_second", "seconds"),
-)  # what is measured of each epoch
+)
 LEFT_OUT = "left-out.sha256"  # of a run without weights, or without its snapshots
 GENERATIONS = ("checkpoint", "checkpoint.before")  # of a run that is not finished
 

@@ -20,8 +20,13 @@ from benchmarks import many_runs
 
 TESTS = Path(__file__).parent
 # How many times as many examples as in `make test`.
-MUTATIONS = {"test_bad_input.py": 100, "test_sources.py": 50, "test_archive.py": 50, "test_merging.py": 30}
-KILLS = {"test_kills.py": 10}
+LONGER = {
+    "test_bad_input.py": 100,
+    "test_sources.py": 50,
+    "test_archive.py": 50,
+    "test_merging.py": 30,
+    "test_kills.py": 10,
+}
 
 
 def main() -> int:
@@ -31,7 +36,7 @@ def main() -> int:
     parser.add_argument("--part", type=float, default=1, help="of the mutations and kills (default: 1)")
     part = parser.parse_args().part
     counts, failed = Counter(), False
-    for name, times in {**MUTATIONS, **KILLS}.items():
+    for name, times in LONGER.items():
         started = time.monotonic()
         with tempfile.NamedTemporaryFile() as file:
             scale = str(max(1, round(part * times)))

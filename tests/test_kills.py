@@ -99,6 +99,7 @@ def test_killed_at_random_moments_the_suite_ends_with_the_same_numbers(tmp_path)
             assert process.returncode == 0, (killed / "log").read_text()[-5000:]
             for folder in ("results", "report"):
                 shutil.rmtree(killed / folder)
+
     output = snakemake(*suite, folder=killed)
     assert "Traceback" not in output
     assert "Traceback" not in (killed / "log").read_text()

@@ -175,6 +175,7 @@ def test_a_suite_by_arrays_and_groups_where_all_of_an_array_ask_for_what_the_lar
     tasks = [line for line in told if "ArrayTaskId=" in line]
     assert len(tasks) == 2 and {value(line, "TimeLimit") for line in tasks} == {"00:35:00"}
     assert all(int(value(line, "MinMemoryNode").removesuffix("M")) >= 3100 for line in tasks)
+    assert all((tmp_path / table).is_file() for table in tables(jobs))
     # Then a job for the tables and figures of the study, and one each for the two reports.
     others = sorted(value(line, "Comment") for line in told if line not in tasks)
     assert others == ["rule_report_report_verdicts"] * 2 + ["rule_tables_collect_cost_figures"]

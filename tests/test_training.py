@@ -5,8 +5,10 @@ import hashlib
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,8 @@ import ablations.training.engine as engine
 import ablations.training.evaluation as evaluation
 from ablations.config import Dataset, Recipe
 from ablations.data import SPLITS, Header, Images, prepare
-from ablations.errors import UserError
+from ablations.errors import Interrupted, UserError
+from ablations.locks import take
 from ablations.networks import ResNet
 from ablations.plan import Arm, Run
 from ablations.store import HISTORY, Store
@@ -210,6 +213,17 @@ def test_runs_are_trained_in_one_order_whatever_is_asked_for(digits, tmp_path, c
     train_arm(make_run(digits, epochs=1).arm, [2, 0, 1], Splits.of(digits, CPU), Store(tmp_path))
     told = re.findall(r"seed (\d): finished", capsys.readouterr().out)
     assert told == ["0", "1", "2"]
+
+
+def test_a_signal_ends_the_wait_for_a_run_that_another_process_trains(digits, tmp_path):
+    store, run = Store(tmp_path / "runs"), make_run(digits, epochs=1)
+    holder = take(store.lock(run.id))
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(Interrupted):
+        train_arm(run.arm, [0], Splits.of(digits, CPU), store)
+    timer.join()
+    holder.close()
 
 
 TWICE = """

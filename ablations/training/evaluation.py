@@ -28,7 +28,7 @@ class Split:
     @classmethod
     def of(cls, images: Images, data: Prepared, device: torch.device, resident: bool = True) -> Split:
         """A part of the data for a device, its images there or not."""
-        std = [value or 1.0 for value in data.std]  # a channel without any spread is left without one
+        std = [value or 1.0 for value in data.std]  # 0 in a channel that is the same everywhere
         mean, std = (
             torch.tensor(values, device=device).mul(255).view(1, -1, 1, 1) for values in (data.mean, std)
         )

@@ -12,10 +12,11 @@ Found, 95 % intervals being asked to cover 93 to 97 % and reports to err in 5 %:
 The rule: where all 20 claims of a report are of one kind and at the bound of a test, or just beside it, at most 3.3 % of
 reports hold a false verdict, with deviations of 1 to 2. p values are two-sided and a verdict takes one side, hence half of
 5 %; where any difference matters and there is none, both sides are false, and it is about 5 % at 5 and 10 seeds, and up to
-8 % where deviations are 1 to 5 or more. Deep in its tails Welch's test errs more often where deviations are 1 to 5 or 10 and seeds few: reports
-of the claims of the suite digits, all at their bounds, err in at most 5.2 % at 5 and 10 seeds (standard error 0.2). At 3 it
-would be 7 to 8 %: p values of claims on an arm with fewer than 5 runs are doubled, which makes of it 5 % at most. One-sided p
-values, for claims of an effect that have a margin, would make nearly 8 % at 5 seeds: so they stay two-sided.
+8 % where deviations are 1 to 5 or more. Deep in its tails Welch's test errs more often where deviations are 1 to 5 or 10
+and seeds few: reports of the claims of the suite digits, all at their bounds, err in at most 5.2 % at 5 and 10 seeds
+(standard error 0.2). At 3 it would be 7 to 8 %: p values of claims on an arm with fewer than 5 runs are doubled, which
+makes of it 5 % at most. One-sided p values, for claims of an effect that have a margin, would make nearly 8 % at 5 seeds:
+so they stay two-sided.
 
 Welch's intervals cover 95 to 97 %, unequal variances and heavy tails included, and 2 to 6 % of reports err. Where seeds
 correlate positively they cover more, 99 % at 0.5, where negatively, less: 89 to 93 % at -0.5.

@@ -114,7 +114,12 @@ def timed(*command: str) -> tuple[float, float]:
     """Seconds and the most memory, in MB, that a command took."""
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             output.seek(0)
@@ -149,7 +154,6 @@ def measured(size: int, epochs: int) -> dict[str, float]:
 
 def head() -> None:
     """Print the head of the table."""
-    os.environ["PYTHONPATH"] = str(ROOT)
     print(f"| runs | epochs | {' | '.join(SHOWN)} |")
     print(f"|{'---:|' * (len(SHOWN) + 2)}", flush=True)
 
