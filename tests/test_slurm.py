@@ -113,10 +113,17 @@ def runs(folder: Path) -> dict[str, object]:
     }
 
 
-def in_slurm(jobs: list[Job]) -> list[str]:
-    """What Slurm tells of some training jobs, in their order; of those that it knows."""
+def in_slurm(folder: Path) -> list[str]:
+    """What Slurm tells of each job that was submitted in a folder; it knows those of other tests, too."""
     told = slurm_says("scontrol", "--details", "--oneliner", "show", "job").splitlines()
-    return [line for job in jobs for line in told if f"Comment=rule_train_wildcards_tiny_{job.name} " in line]
+    return [line for line in told if f" WorkDir={folder} " in line]
+
+
+def training(jobs: list[Job], folder: Path) -> list[str]:
+    """What Slurm tells of some training jobs, in their order; of those that it knows."""
+    comments = {value(line, "Comment"): line for line in in_slurm(folder)}
+    names = [f"rule_train_wildcards_tiny_{job.name}" for job in jobs]
+    return [comments[name] for name in names if name in comments]
 
 
 def value(told: str, name: str) -> str:
@@ -133,7 +140,7 @@ def test_jobs_get_what_they_ask_for_and_a_requeued_one_goes_on(tmp_path, submit,
     ask(jobs, cluster, monkeypatch, memory=[3100, 2500], minutes=[12, 35])
 
     process = submit(*tables(jobs), folder=cluster)
-    running = wait_for(lambda: both_run(jobs), process)
+    running = wait_for(lambda: both_run(jobs, cluster), process)
     assert [value(told, "MinMemoryNode") for told in running] == ["3100M", "2500M"]
     assert [value(told, "TimeLimit") for told in running] == ["00:12:00", "00:35:00"]
     assert [value(told, "TresPerJob") for told in running] == ["gres:gpu:1"] * 2
@@ -147,7 +154,7 @@ def test_jobs_get_what_they_ask_for_and_a_requeued_one_goes_on(tmp_path, submit,
     subprocess.run(["scontrol", "requeue", number], check=True)
     assert process.wait(DEADLINE) == 0, (cluster / "output").read_text()
 
-    told = in_slurm(jobs)[0]
+    told = training(jobs, cluster)[0]
     assert [value(told, name) for name in ("JobId", "Restarts", "JobState")] == [number, "1", "COMPLETED"]
     first = int(re.search(r"epoch +(\d+)/", log.read_text())[1])
     assert 1 < first <= EPOCHS  # it went on, in a log of its own
@@ -156,9 +163,9 @@ def test_jobs_get_what_they_ask_for_and_a_requeued_one_goes_on(tmp_path, submit,
     assert len({re.fullmatch(r"slurm-\d+-(\d)\.0", name)[1] for name in leases}) == 2
 
 
-def both_run(jobs: list[Job]) -> list[str] | None:
+def both_run(jobs: list[Job], folder: Path) -> list[str] | None:
     """What Slurm tells of two jobs, once both run."""
-    told = in_slurm(jobs)
+    told = training(jobs, folder)
     return told if [value(each, "JobState") for each in told] == ["RUNNING"] * 2 else None
 
 
@@ -171,7 +178,7 @@ def test_a_suite_by_arrays_and_groups_where_all_of_an_array_ask_for_what_the_lar
     ask(jobs, tmp_path, monkeypatch, memory=[2500, 3100], minutes=[35, 12])
     process = submit("--slurm-array-jobs", "train", folder=tmp_path)
     assert process.wait(DEADLINE) == 0, (tmp_path / "output").read_text()
-    told = slurm_says("scontrol", "--oneliner", "show", "job").splitlines()
+    told = in_slurm(tmp_path)
     tasks = [line for line in told if "ArrayTaskId=" in line]
     assert len(tasks) == 2 and {value(line, "TimeLimit") for line in tasks} == {"00:35:00"}
     assert all(int(value(line, "MinMemoryNode").removesuffix("M")) >= 3100 for line in tasks)
