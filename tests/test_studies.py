@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden" / "costs.csv"
 
 
 def cost(model: Network, shape: tuple[int, int, int], classes: int = 10) -> dict[str, int]:
-    """MACs, parameters and activations from the shapes of convolutions and linear layers, without any data;
+    """MACs, parameters and activations from the shapes of convolutions and linear layers;
     `tests/test_cost.py` holds fvcore against layer formulas."""
     macs = activations = 0
 
@@ -34,12 +34,12 @@ def cost(model: Network, shape: tuple[int, int, int], classes: int = 10) -> dict
         macs += out.numel() * each
         activations += out.numel()
 
-    with torch.device("meta"):
+    with torch.inference_mode():
         net = build(model, shape, classes).eval()
         for module in net.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.register_forward_hook(add)
-        net(torch.empty(1, *shape))
+        net(torch.zeros(1, *shape))
     return {"macs": macs, "parameters": sum(p.numel() for p in net.parameters()), "activations": activations}
 
 
