@@ -33,6 +33,7 @@ figures:
   errors: {kind: levels, x: kind, y: [test_error], colour: kind, title: Errors}
 """
 OWN = ("--config", "suite=tiny", "extra=my")
+REPORT = ("report/tiny/report.md", *OWN)  # without the study's own beside it
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_once_it_is_mended_only_what_is_missing_is_trained_and_the_report_is_who
     good, _, rest = STUDY.partition("    bad:")
     mended = "    bad: {model.depth: 8, model.widths: [4, 4, 4]}\n"
     write(folder / "my" / "studies" / "networks.yaml", good + mended + rest.partition("\n")[2])
-    output = snakemake(*OWN, folder=folder)
+    output = snakemake(*REPORT, folder=folder)
     assert output.count("Training resnet-8") == 1  # the good arm is there
     after = {path: path.stat().st_mtime_ns for path in folder.glob("results/runs/*/metrics.json")}
     assert len(after) == 4 and before.items() <= after.items()
@@ -88,13 +89,13 @@ def test_a_damaged_run_is_set_aside_and_trained_by_the_same_command(failed, monk
     (folder / runs).unlink()
     for path in (folder / layout.REPORT / "tiny").glob("*.*"):
         path.unlink()
-    told = snakemake(*OWN, folder=folder, check=False)
+    told = snakemake(*REPORT, folder=folder, check=False)
     assert "Not finished:\n  training resnet-8" in told
     log = (folder / layout.log("tiny", "collect", "networks")).read_text()
     assert "1 damaged run of networks set aside; the same command again" in log
     report = (folder / layout.REPORT / "tiny" / "report.md").read_text()
     assert "1 of the 4 runs of networks is missing" in report
-    output = snakemake(*OWN, folder=folder)
+    output = snakemake(*REPORT, folder=folder)
     assert output.count("Training resnet-8") == 1
     same = ["run", "seed", "test_error", "train_error", "validation_loss"]
     assert read_table(folder / runs)[same].equals(expected[same])

@@ -228,6 +228,6 @@ def test_a_plain_command_goes_on_after_snakemake_was_killed(workspace):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert list(SNAKEMAKES_LOCKS.glob("*.lock"))
-    output = snakemake("depth", *own, folder=workspace)
+    output = snakemake("results/tiny/depth/runs.csv", *own, folder=workspace)
     assert "The last Snakemake on suite tiny was killed" in output
-    assert (workspace / "report" / "tiny" / "depth.pdf").is_file()
+    assert (workspace / "results" / "tiny" / "depth" / "runs.csv").is_file()

@@ -135,6 +135,7 @@ def tiny(finished, tmp_path):
 
 
 OWN = ("--config", "suite=tiny", "extra=my")
+REPORT = ("report/tiny/report.md", *OWN)  # without the study's own beside it
 
 
 def test_what_changes_trains_only_what_is_new(tiny):
@@ -148,22 +149,23 @@ def test_what_changes_trains_only_what_is_new(tiny):
         .replace("Error against depth", "Fehler")
         .replace("title: Depth of", "title: On the depth of")
     )
-    output = snakemake(*OWN, folder=tiny)
+    output = snakemake(*REPORT, folder=tiny)
     assert "Training " not in output and "Drawing the figures" in output
     assert trained(tiny) == before
     assert "On the depth of" in (tiny / "report" / "tiny" / "report.md").read_text()
 
     # One more seed trains one run an arm; those of the first seed stay as they are.
     write(tiny / "my" / "suites" / "tiny.yaml", TINY.format(seeds=2))
-    snakemake(*OWN, folder=tiny)
+    snakemake(*REPORT, folder=tiny)
     after = trained(tiny)
     assert len(after) == 4 and before.items() <= after.items()
 
     # A lost report folder is made again from the tables, without training.
     for file in (tiny / "report" / "tiny").glob("report.*"):
         file.unlink()
-    snakemake(*OWN, folder=tiny)
+    snakemake(*REPORT, folder=tiny)
     assert trained(tiny) == after
+    assert (tiny / "report" / "tiny" / "report.pdf").is_file()
 
 
 def test_the_commands_that_the_report_prints_run(tiny):
@@ -242,7 +244,7 @@ def test_cifar10_jpeg_the_whole_way(tmp_path):
         tmp_path / "my" / "suites" / "tiny.yaml", TINY.format(seeds=1).replace("digits-small", "cifar10-jpeg")
     )
     write(tmp_path / "my" / "studies" / "depth.yaml", small_depth())
-    snakemake(*OWN, folder=tmp_path)
+    snakemake(*REPORT, folder=tmp_path)
     runs = pd.read_csv(tmp_path / "report" / "tiny" / "report-runs.csv")
     assert len(runs) == 2 and (runs["test_images"] == 100).all()
     assert runs["macs"].between(12e6, 13e6).all()  # ResNet-8 at 32x32
