@@ -5,6 +5,7 @@ values of another, `momentum: {low: 0.5, high: 0.98, when: {optimiser: sgd}}`.""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
@@ -48,7 +49,9 @@ class Range(Strict):
             raise ValueError(f"there are more than {MOST_STEPS:,} steps of {shown(self.step)} up to `high`")
         if self.whole and isinstance(self.step, float):
             raise ValueError(f"`step` between whole numbers is one, found {shown(self.step)}")
-        if not self.has(self.high):
+        # As it is written, like Optuna, which would leave `high` out: 0.3 is 0.1 and a step of 0.2, its double is not.
+        low, high, step = (Decimal(str(each or 0)) for each in (self.low, self.high, self.step))
+        if step and (high - low) % step:
             raise ValueError(
                 f"`high` is `low` and some steps, found {shown(self.low)}, {shown(self.high)} and {shown(self.step)}"
             )

@@ -55,7 +55,7 @@ def ranges(draw):
     step = None
     if kind == "step":
         step = draw(st.integers(1, 5)) if isinstance(low, int) and isinstance(high, int) else 0.25
-        high = low + draw(st.integers(1, 20)) * step
+        high = round(low + draw(st.integers(1, 20)) * step, 3)  # as somebody would write it
     return Range(low=low, high=high, log=kind == "log", step=step)
 
 
@@ -93,6 +93,12 @@ def test_a_range_has_its_ends_and_nothing_beyond_them(dimension):
     assert not dimension.has(True) and not dimension.has("1") and not dimension.has(None)
     if dimension.whole:
         assert not dimension.has(dimension.low + 0.5)
+
+
+@pytest.mark.parametrize("high", [0.8, 0.7000000000000001])
+def test_a_range_of_steps_ends_with_one(high):
+    with pytest.raises(ValueError, match="`high` is `low` and some steps"):
+        Range(low=0.1, high=high, step=0.2)
 
 
 def test_a_range_of_steps_has_only_these():
