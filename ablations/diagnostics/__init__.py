@@ -149,14 +149,16 @@ def at_both_ends(run: Run, diagnostic: str, store: Store, splits: Splits) -> Ite
     metrics = store.metrics(run)
     if metrics is not None and metrics["status"] == "finished" and store.left_out(run.id):
         metrics = None
+    nets: dict[bool, nn.Sequential] = {}  # panels of the same weights share a network
     for panel, probe in PROBES[diagnostic].items():
         initial = panel in AT_INITIALISATION
         status = "initial" if initial else metrics and metrics["status"]
         if status == "diverged":
             yield {"status": status, "panel": panel}
         elif status is not None:
-            net = network(run, splits, None if initial else store.file(run.id, WEIGHTS))
-            for point in probe(net, *batch(splits), stream(run.seed, "diagnostics")):
+            if initial not in nets:
+                nets[initial] = network(run, splits, None if initial else store.file(run.id, WEIGHTS))
+            for point in probe(nets[initial], *batch(splits), stream(run.seed, "diagnostics")):
                 yield {"status": status, "panel": panel, "point": point}
 
 

@@ -115,16 +115,20 @@ def largest_singular_value(block: nn.Module, x: Tensor, start: Tensor, random: t
         start = torch.randn(start.shape, generator=random)
     out = block(x)
     vector = (start / start.norm()).requires_grad_()
-    (back,) = torch.autograd.grad(
-        out, x, vector, create_graph=True
-    )  # linear in the vector: its gradient goes forth
+    back = product(out, x, vector, create_graph=True)  # linear in the vector: its gradient goes forth
     found = back.detach()
     for _ in range(POWER_STEPS):
         if not found.any():
             break
-        (forth,) = torch.autograd.grad(back, vector, found, retain_graph=True)
-        (found,) = torch.autograd.grad(out, x, forth / forth.norm(), retain_graph=True)
+        forth = product(back, vector, found, retain_graph=True)
+        found = product(out, x, forth / forth.norm(), retain_graph=True)
     return found.norm().item()
+
+
+def product(out: Tensor, x: Tensor, vector: Tensor, **kept: bool) -> Tensor:
+    """A vector times the Jacobian of `out` at x: the gradient of a sum. With the vector as `grad_outputs` torch imports
+    sympy, which takes as long as the mechanism."""
+    return torch.autograd.grad((out * vector).sum(), x, **kept)[0]
 
 
 @torch.no_grad()
