@@ -49,7 +49,7 @@ class Range(Strict):
             raise ValueError(f"there are more than {MOST_STEPS:,} steps of {shown(self.step)} up to `high`")
         if self.whole and isinstance(self.step, float):
             raise ValueError(f"`step` between whole numbers is one, found {shown(self.step)}")
-        # As it is written, like Optuna, which would leave `high` out: 0.3 is 0.1 and a step of 0.2, its double is not.
+        # By the decimals that are written, as Optuna does: it would leave out a `high` that is off by rounding.
         low, high, step = (Decimal(str(each or 0)) for each in (self.low, self.high, self.step))
         if step and (high - low) % step:
             raise ValueError(

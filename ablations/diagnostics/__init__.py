@@ -59,7 +59,8 @@ BATCH = 256  # images: the first of the validation split
 Probe = Callable[[nn.Sequential, Tensor, Tensor, torch.Generator], Points]
 Measure = Callable[[nn.Sequential, Tensor, Tensor, torch.Generator], dict[str, float]]
 
-# By diagnostic and panel, as in `ablations.mechanisms.MECHANISMS`.
+# By diagnostic and panel, as in `ablations.mechanisms.MECHANISMS`. Panels of the same weights are given one network:
+# probes of several such panels leave weights as they are, and no hooks.
 PROBES: dict[str, dict[str, Probe]] = {
     "gradient-by-layer": {
         INITIAL: gradient_by_layer,

@@ -126,8 +126,8 @@ def largest_singular_value(block: nn.Module, x: Tensor, start: Tensor, random: t
 
 
 def product(out: Tensor, x: Tensor, vector: Tensor, **kept: bool) -> Tensor:
-    """A vector times the Jacobian of `out` at x: the gradient of a sum. With the vector as `grad_outputs` torch imports
-    sympy, which takes as long as the mechanism."""
+    """A vector times the Jacobian of `out` at x: the gradient of a sum. With the vector as `grad_outputs` torch would
+    import sympy, about a second."""
     return torch.autograd.grad((out * vector).sum(), x, **kept)[0]
 
 
